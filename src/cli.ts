@@ -1,0 +1,153 @@
+#!/usr/bin/env bun
+// The commands and their exit codes (IAWLB §3, §4): 0 done, 1 cannot run, 2 mistakes, 130/143 ended by a second signal.
+
+import { defineCommand, runMain } from "citty";
+import manifest from "../package.json" with { type: "json" };
+import { type Balancer, balance, ListenError } from "./balancer.ts";
+import { AccessLog } from "./control/access-log.ts";
+import { startDemo } from "./control/demo.ts";
+import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
+import { type Mistake, type Options, OptionsError } from "./control/options.ts";
+import { parseDemoOptions, parseOptions } from "./control/options.ts";
+import { planJson, planText } from "./control/plan.ts";
+import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
+
+const stdoutFd = 1;
+const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
+
+async function serve(args: readonly string[]): Promise<void> {
+  const options = parsed(() => parseOptions(args));
+  if (options === null) return;
+  setLogLevel(options.logLevel);
+  const log = openAccessLog(options.accessLog);
+  const access = log === null ? {} : { access: log.push.bind(log) };
+  const balancer = await started(() => balance(options, { ...access, event: report }));
+  if (balancer === null) return;
+  stopOnSignal(balancer, () => balancer.drain(), log);
+}
+
+function check(args: readonly string[]): void {
+  const asJson = args.includes("--json");
+  const rest = args.filter((argument) => argument !== "--json");
+  const print = asJson ? planJson : planText;
+  const onMistakes = asJson ? printMistakesAsJson : printMistakes;
+  const options = parsed(() => parseOptions(rest), onMistakes);
+  if (options !== null) process.stdout.write(`${print(options)}\n`);
+}
+
+async function demo(args: readonly string[]): Promise<void> {
+  const options = parsed(() => parseDemoOptions(args));
+  if (options === null) return;
+  const log = openAccessLog("logfmt");
+  const access = log === null ? {} : { access: log.push.bind(log) };
+  const demo = await started(() => startDemo(options.port, { ...access, event: report }));
+  if (demo === null) return;
+  process.stdout.write(`${demo.text}\n`);
+  stopOnSignal(demo.balancer, () => demo.stop(), log);
+}
+
+/** @returns what `parse` gives, or null after its mistakes were printed. */
+function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof OptionsError)) throw error;
+    onMistakes(error.mistakes);
+    process.exitCode = 2;
+    return null;
+  }
+}
+
+/** @returns what `start` gives, or null after the address and the cause were printed. */
+async function started<T>(start: () => Promise<T>): Promise<T | null> {
+  try {
+    return await start();
+  } catch (error) {
+    if (!(error instanceof ListenError)) throw error;
+    failure(error.message);
+    process.exitCode = 1;
+    return null;
+  }
+}
+
+function printMistakes(mistakes: readonly Mistake[]): void {
+  for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
+  tell("all options: iawlb --help");
+}
+
+function printMistakesAsJson(mistakes: readonly Mistake[]): void {
+  process.stdout.write(`${JSON.stringify({ mistakes }, null, 2)}\n`);
+}
+
+function openAccessLog(format: Options["accessLog"]): AccessLog | null {
+  return format === "off" ? null : new AccessLog(stdoutFd, format, warning);
+}
+
+/** The first SIGTERM or SIGINT stops in order, the second at once. */
+function stopOnSignal(balancer: Balancer, stop: () => Promise<void>, log: AccessLog | null): void {
+  let stopping = false;
+  const onSignal = (signal: keyof typeof signalNumbers): void => {
+    if (stopping) {
+      void balancer.stop();
+      process.exit(128 + signalNumbers[signal]);
+    }
+    stopping = true;
+    void stopInOrder(stop, log);
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  process.on("SIGHUP", () => info("SIGHUP is ignored"));
+}
+
+async function stopInOrder(stop: () => Promise<void>, log: AccessLog | null): Promise<void> {
+  await stop();
+  await log?.close();
+  if (log !== null && log.dropped > 0) warning(`${log.dropped} access lines were not written`);
+  process.exit(0);
+}
+
+const commands = {
+  serve: command("serve", serve),
+  check: command("check", check),
+  demo: command("demo", demo),
+};
+
+const main = defineCommand({
+  meta: { name: "iawlb", version: manifest.version, description: manifest.description },
+  subCommands: commands,
+});
+
+/** Our own parser reads the arguments: citty's lets unknown options pass. */
+function command(name: CommandName, run: (args: readonly string[]) => void | Promise<void>) {
+  return defineCommand({
+    meta: { name, description: commandHelp[name] },
+    run: ({ rawArgs }) => run(rawArgs),
+  });
+}
+
+/** What citty is given: the command by name always first, and a question for the version alone. */
+function withCommand(args: readonly string[]): string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const options = args.slice(0, end);
+  if (options.some((argument) => argument === "--version" || argument === "-v"))
+    return ["--version"];
+  const [first = ""] = args;
+  const named = Object.hasOwn(commands, first) || first === "--help" || first === "-h";
+  return named ? [...args] : ["serve", ...args];
+}
+
+async function showUsage(of: { readonly meta?: unknown }): Promise<void> {
+  const name = Object.keys(commands).find((key) => commands[key as CommandName] === of);
+  process.stdout.write(`${usageText((name ?? null) as CommandName | null, manifest.version)}\n`);
+}
+
+// Nobody may be reading stdout (`| head`); that ends the lines, not the balancer.
+process.stdout.on("error", () => {});
+
+const args = process.argv.slice(2);
+if (args.length === 0) {
+  tell(shortUsage());
+  process.exitCode = 2;
+} else {
+  await runMain(main, { rawArgs: withCommand(args), showUsage });
+}

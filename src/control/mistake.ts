@@ -1,0 +1,133 @@
+// What a user can get wrong on the command line, told in one form, with the near miss (IAWLB §4 knew one message).
+
+/** Every kind of mistake; scripts and tests rely on the code, people read the message. */
+export type MistakeCode =
+  | "unknown-option"
+  | "missing-value"
+  | "bad-value"
+  | "out-of-range"
+  | "bad-address"
+  | "bad-port"
+  | "empty-host"
+  | "missing-brackets"
+  | "path-too-long"
+  | "unknown-suffix"
+  | "bad-suffix"
+  | "unexpected-argument"
+  | "unexpected-suffix"
+  | "no-listen"
+  | "no-destination"
+  | "too-many-destinations"
+  | "duplicate-address"
+  | "duplicate-name"
+  | "loop";
+
+export interface Mistake {
+  readonly code: MistakeCode;
+  /** As the user wrote it; `LISTEN` or `DEST` when it is the argument itself that is missing. */
+  readonly argument: string;
+  /** One line: the argument, what is wrong, what is accepted. */
+  readonly message: string;
+  /** One line such as "did you mean --slots?", or "" when nothing is near. */
+  readonly hint: string;
+}
+
+/** All mistakes of one command line, in the order of its arguments. */
+export class OptionsError extends Error {
+  override readonly name = "OptionsError";
+  readonly mistakes: readonly Mistake[];
+
+  constructor(mistakes: readonly Mistake[]) {
+    super(mistakes.map((mistake) => mistake.message).join("\n"));
+    this.mistakes = mistakes;
+  }
+}
+
+/** What is wrong with a text, before it is known which argument it stood in. */
+export interface Fault {
+  readonly code: MistakeCode;
+  readonly problem: string;
+  /** "… is accepted", or "" where the problem says it. */
+  readonly accepted: string;
+  /** A text that would have been right, or "". */
+  readonly suggestion: string;
+}
+
+/** What reading a text gives: its value, or the fault in it. */
+export type Reading<T> =
+  { readonly value: T; readonly fault: null } | { readonly value: null; readonly fault: Fault };
+
+export function good<T>(value: T): Reading<T> {
+  return { value, fault: null };
+}
+
+export function bad(
+  code: MistakeCode,
+  problem: string,
+  accepted = "",
+  suggestion = "",
+): { readonly value: null; readonly fault: Fault } {
+  return { value: null, fault: { code, problem, accepted, suggestion } };
+}
+
+/** The fault as the user is told it. */
+export function mistakeIn(argument: string, fault: Fault): Mistake {
+  const { code, problem, accepted, suggestion } = fault;
+  const shown = quote(argument).slice(1, -1);
+  const message = `${shown}: ${problem}${accepted === "" ? "" : `; ${accepted}`}`;
+  const hint = suggestion === "" ? "" : `did you mean ${quote(suggestion).slice(1, -1)}?`;
+  return { code, argument, message, hint };
+}
+
+/** The user's own text inside a message: quoted, one line, no control characters, not without end. */
+export function quote(text: string): string {
+  const short = text.length > quotedLengthMax ? `${text.slice(0, quotedLengthMax)}…` : text;
+  return JSON.stringify(short).replace(unprintable, "?");
+}
+
+/**
+ * Finds the candidate that `text` is most likely a slip of.
+ * @returns the candidate, or "" when none is near: at most one edit in three characters, or one begins with the text.
+ */
+export function nearest(text: string, candidates: readonly string[]): string {
+  if (text.length > nearestLengthMax) return "";
+  const wanted = text.toLowerCase().replaceAll("_", "-");
+  let best = "";
+  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(wanted, candidate);
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  if (best !== "" || wanted.length < 3) return best;
+  return candidates.find((candidate) => candidate.startsWith(wanted)) ?? "";
+}
+
+/** Insertions, deletions and replacements that turn one text into the other (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const line = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1];
+      line[column] = Math.min(
+        at(line, column - 1) + 1,
+        at(above, column) + 1,
+        at(above, column - 1) + (same ? 0 : 1),
+      );
+    }
+    above = line;
+  }
+  return at(above, b.length);
+}
+
+function at(line: readonly number[], column: number): number {
+  return line[column] ?? 0;
+}
+
+const quotedLengthMax = 80;
+const nearestLengthMax = 40;
+/** What JSON leaves as it is although a terminal or a line reader acts on it. */
+const unprintable = /[\u007f-\u009f\u2028\u2029]/g;

@@ -1,0 +1,116 @@
+// The command line (IAWLB §4): options and addresses in any order, all mistakes told at once.
+
+import { type Address, formatAddress, readAddress } from "./address.ts";
+import { bad, type Mistake, mistakeIn, nearest, OptionsError, quote } from "./mistake.ts";
+import type { Reading } from "./mistake.ts";
+import { type DestinationOptions, Places, suffixTable } from "./places.ts";
+import { DEFAULTS, optionTable, type Settings, settingsFrom, optionRows } from "./settings.ts";
+import { formatDuration, readCount } from "./value.ts";
+
+export type { AccessLogFormat, LogLevel, PolicyName } from "./settings.ts";
+export type { Address, DestinationOptions, Mistake };
+export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
+
+/** What the balancer runs by. */
+export interface Options extends Omit<Settings, "slots"> {
+  readonly listen: Address;
+  readonly destinations: readonly DestinationOptions[];
+}
+
+/**
+ * Reads `[options] LISTEN DEST...`. Options are `--name value` or `--name=value`, anywhere before a `--`; the last
+ * of several equal ones counts.
+ * @throws OptionsError with all mistakes, in the order of the arguments.
+ */
+export function parseOptions(args: readonly string[]): Options {
+  const mistakes: Mistake[] = [];
+  const places = new Places(mistakes);
+  const given = walk(args, optionRows, mistakes, (argument) => places.add(argument));
+  const listen = places.finish();
+  if (listen === null || mistakes.length > 0) throw new OptionsError(mistakes);
+  const { slots, ...settings } = settingsFrom(given);
+  return { ...settings, listen, destinations: places.destinations(slots) };
+}
+
+/**
+ * Reads the arguments of `iawlb demo`.
+ * @returns the port to listen on, or null when the user left the choice to us.
+ * @throws OptionsError with all mistakes, in the order of the arguments.
+ */
+export function parseDemoOptions(args: readonly string[]): { readonly port: number | null } {
+  const mistakes: Mistake[] = [];
+  const rows = [{ name: "port", read: (text: string) => readCount(text, 0, 65_535) }];
+  const given = walk(args, rows, mistakes, (argument) => {
+    const { fault } = bad("unexpected-argument", "is not needed", "demo takes --port N alone");
+    mistakes.push(mistakeIn(argument, fault));
+  });
+  if (mistakes.length > 0) throw new OptionsError(mistakes);
+  return { port: given.get("port") ?? null };
+}
+
+interface Readable<V> {
+  readonly name: string;
+  readonly read: (text: string) => Reading<V>;
+}
+
+/** Goes through the arguments once: @returns what the options gave, by name; notes what is wrong with them. */
+function walk<V>(
+  args: readonly string[],
+  rows: readonly Readable<V>[],
+  mistakes: Mistake[],
+  onPositional: (argument: string) => void,
+): ReadonlyMap<string, V> {
+  const given = new Map<string, V>();
+  const byName = new Map(rows.map((row) => [row.name, row]));
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  for (let index = 0; index < end; index++) {
+    const argument = args[index] ?? "";
+    if (!argument.startsWith("-")) {
+      onPositional(argument);
+      continue;
+    }
+    const equals = argument.indexOf("=");
+    const option = equals < 0 ? argument : argument.slice(0, equals);
+    const next = equals < 0 && index + 1 < end ? (args[index + 1] ?? "") : null;
+    const row = option.startsWith("--") ? byName.get(option.slice(2)) : undefined;
+    if (row === undefined) {
+      const near = nearest(option.replace(/^-+/, ""), [...byName.keys(), "help", "version"]);
+      const suggestion = near === "" ? "" : `--${near}`;
+      const problem = `option ${quote(option)} is unknown`;
+      const { fault } = bad("unknown-option", problem, "iawlb --help lists them all", suggestion);
+      mistakes.push(mistakeIn(argument, fault));
+      if (next !== null && isValueOf(byName.get(near), next)) index++;
+      continue;
+    }
+    const separate = next !== null && !next.startsWith("--");
+    if (separate) index++;
+    const text = separate ? next : equals < 0 ? "" : argument.slice(equals + 1);
+    const reading = readValue(row, separate ? `${argument} ${text}` : argument, text, mistakes);
+    if (reading.fault === null) given.set(row.name, reading.value);
+  }
+  for (const argument of args.slice(end + 1)) onPositional(argument);
+  return given;
+}
+
+function readValue<V>(
+  row: Readable<V>,
+  written: string,
+  text: string,
+  mistakes: Mistake[],
+): Reading<V> {
+  const reading = row.read(text);
+  if (reading.fault === null) return reading;
+  const { suggestion } = reading.fault;
+  const whole = suggestion === "" ? "" : `--${row.name} ${suggestion}`;
+  const missing = { code: "missing-value", problem: "a value is missing" } as const;
+  const fault = { ...reading.fault, suggestion: whole, ...(text === "" ? missing : {}) };
+  mistakes.push(mistakeIn(written, fault));
+  return reading;
+}
+
+/** Tells a mistyped option's value from the next address, so that one slip is one mistake. */
+function isValueOf(row: Readable<unknown> | undefined, text: string): boolean {
+  if (text.startsWith("-")) return false;
+  if (row !== undefined && row.read(text).fault === null) return true;
+  return readAddress(text.split(",")[0] ?? "", "listen").fault !== null;
+}

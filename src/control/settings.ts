@@ -1,0 +1,230 @@
+// The table of options: how each is written, read and explained; parsing, help and README all come from it.
+
+import { assert } from "../core/assert.ts";
+import type { Limits } from "../core/limits.ts";
+import type { Reading } from "./mistake.ts";
+import { durationMsMax, readChoice, readCount, readDuration } from "./value.ts";
+
+export type PolicyName = "pull" | "round-robin" | "random" | "hash";
+export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+/** What the options set. `connectionCountMax` 0 = as many as the descriptor limit allows. */
+export interface Settings extends Limits {
+  /** Connections at once of every destination without a `,slots=` of its own; 0 = no limit. */
+  readonly slots: number;
+  readonly policy: PolicyName;
+  /** How long open pairs may go on once stopping has begun; 0 = they are cut at once. */
+  readonly drainMs: number;
+  /** Connections that the kernel holds until they are accepted. */
+  readonly backlogCount: number;
+  readonly accessLog: AccessLogFormat;
+  readonly logLevel: LogLevel;
+}
+
+interface Row<K extends keyof Settings = keyof Settings> {
+  readonly name: string;
+  readonly key: K;
+  readonly placeholder: string;
+  /** The default as a user would write it. */
+  readonly initial: string;
+  readonly help: string;
+  readonly read: (text: string) => Reading<Settings[K]>;
+}
+
+/** The largest number of slots, waiting clients and connections. */
+export const countMax = 1_048_576;
+/** More than the kernel's `somaxconn` was ever able to hold in 16 bits. */
+const backlogCountMax = 65_535;
+
+const policies: readonly PolicyName[] = ["pull", "round-robin", "random", "hash"];
+const formats: readonly AccessLogFormat[] = ["logfmt", "json", "haproxy", "off"];
+const levels: readonly LogLevel[] = ["error", "warn", "info", "debug"];
+const finMeanings: readonly Settings["queueFin"][] = ["keep", "leave"];
+
+const count =
+  (min: number, max: number) =>
+  (text: string): Reading<number> =>
+    readCount(text, min, max);
+
+const duration =
+  (msMin: number) =>
+  (text: string): Reading<number> =>
+    readDuration(text, msMin, durationMsMax);
+
+const choice =
+  <T extends string>(choices: readonly T[]) =>
+  (text: string): Reading<T> =>
+    readChoice(text, choices);
+
+export const optionRows: readonly Row[] = [
+  {
+    name: "slots",
+    key: "slots",
+    placeholder: "N",
+    initial: "0",
+    help: "connections at once per destination; 0 = no limit",
+    read: count(0, countMax),
+  },
+  {
+    name: "policy",
+    key: "policy",
+    placeholder: policies.join("|"),
+    initial: "pull",
+    help: "who is next: the least used, each in turn, the better of two drawn, or by client address",
+    read: choice(policies),
+  },
+  {
+    name: "flush-count",
+    key: "flushCount",
+    placeholder: "N",
+    initial: "0",
+    help: "arrivals handed out together; 0 = as many as destinations that can take one",
+    read: count(0, countMax),
+  },
+  {
+    name: "flush-time",
+    key: "flushMs",
+    placeholder: "TIME",
+    initial: "0",
+    help: "longest an arrival is held for others; 0 = to the end of this turn of the event loop",
+    read: duration(0),
+  },
+  {
+    name: "queue-max",
+    key: "queueCountMax",
+    placeholder: "N",
+    initial: "10000",
+    help: "clients that may wait; one more is refused",
+    read: count(1, countMax),
+  },
+  {
+    name: "queue-timeout",
+    key: "queueMs",
+    placeholder: "TIME",
+    initial: "15s",
+    help: "longest wait for a destination; 0 = for ever",
+    read: duration(0),
+  },
+  {
+    name: "queue-fin",
+    key: "queueFin",
+    placeholder: finMeanings.join("|"),
+    initial: "keep",
+    help: "a waiting client that has finished sending: keep its place, or take it as gone",
+    read: choice(finMeanings),
+  },
+  {
+    name: "connect-timeout",
+    key: "connectMs",
+    placeholder: "TIME",
+    initial: "5s",
+    help: "longest connect to a destination; then another one is tried",
+    read: duration(1),
+  },
+  {
+    name: "idle-timeout",
+    key: "idleMs",
+    placeholder: "TIME",
+    initial: "1h",
+    help: "a connection that moves no byte for this long is reset; 0 = never",
+    read: duration(0),
+  },
+  {
+    name: "half-close-timeout",
+    key: "halfCloseMs",
+    placeholder: "TIME",
+    initial: "30s",
+    help: "the same once one side has finished sending; 0 = as --idle-timeout",
+    read: duration(0),
+  },
+  {
+    name: "answer-timeout",
+    key: "answerMs",
+    placeholder: "TIME",
+    initial: "0",
+    help: "longest from a client's first byte to its destination's first; 0 = off",
+    read: duration(0),
+  },
+  {
+    name: "cooldown",
+    key: "cooldownMs",
+    placeholder: "TIME",
+    initial: "0",
+    help: "rest of a slot after each connection; 0 = none",
+    read: duration(0),
+  },
+  {
+    name: "drain-timeout",
+    key: "drainMs",
+    placeholder: "TIME",
+    initial: "30s",
+    help: "how long open connections may go on after SIGTERM or SIGINT; 0 = cut at once",
+    read: duration(0),
+  },
+  {
+    name: "backlog",
+    key: "backlogCount",
+    placeholder: "N",
+    initial: "4096",
+    help: "connections the kernel holds until they are accepted; net.core.somaxconn caps it",
+    read: count(1, backlogCountMax),
+  },
+  {
+    name: "max-connections",
+    key: "connectionCountMax",
+    placeholder: "N",
+    initial: "0",
+    help: "clients at once, waiting ones included; 0 = as many as the descriptor limit allows",
+    read: count(0, countMax),
+  },
+  {
+    name: "access-log",
+    key: "accessLog",
+    placeholder: formats.join("|"),
+    initial: "logfmt",
+    help: "one line per connection on stdout",
+    read: choice(formats),
+  },
+  {
+    name: "log-level",
+    key: "logLevel",
+    placeholder: levels.join("|"),
+    initial: "info",
+    help: "what is told on stderr",
+    read: choice(levels),
+  },
+];
+
+/** Every setting: what was given under an option's name, and the default of the others. */
+export function settingsFrom(given: ReadonlyMap<string, string | number>): Settings {
+  const values = optionRows.map((row) => [row.key, given.get(row.name) ?? initialOf(row)]);
+  // The table has one row per setting (tested), and each row reads the type of its own key.
+  return Object.fromEntries(values) as Settings;
+}
+
+/** Every setting as it is when the command line says nothing. */
+export const DEFAULTS: Settings = settingsFrom(new Map());
+
+export interface OptionTableRow {
+  readonly option: string;
+  readonly placeholder: string;
+  readonly default: string;
+  readonly help: string;
+}
+
+/** The options in the order and the words in which help and README show them. */
+export function optionTable(): readonly OptionTableRow[] {
+  return optionRows.map((row) => ({
+    option: `--${row.name}`,
+    placeholder: row.placeholder,
+    default: row.initial,
+    help: row.help,
+  }));
+}
+
+function initialOf(row: Row): string | number {
+  const reading = row.read(row.initial);
+  assert(reading.fault === null, "a default is a value its own option accepts");
+  return reading.value;
+}

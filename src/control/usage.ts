@@ -1,0 +1,133 @@
+// The help text: made from the option table, so that it cannot say other than what is parsed.
+
+import { optionTable, suffixTable } from "./options.ts";
+
+export type CommandName = "serve" | "check" | "demo";
+
+export const commandHelp: Readonly<Record<CommandName, string>> = {
+  serve: "listen and pass connections on (the default)",
+  check: "say what would run, or what is wrong, and run nothing",
+  demo: "three small HTTP destinations with the balancer in front of them",
+};
+
+const synopsis: Readonly<Record<CommandName, string>> = {
+  serve: "iawlb [serve] [options] LISTEN DEST...",
+  check: "iawlb check [--json] [options] LISTEN DEST...",
+  demo: "iawlb demo [--port N]",
+};
+
+const examples: Readonly<Record<CommandName, readonly (readonly [string, string])[]>> = {
+  serve: [
+    ["iawlb 8080 3001 3002 3003", "port 8080 of every interface, three local destinations"],
+    ["iawlb --slots 1 8080 3001 3002", "one connection at a time each, the others wait in line"],
+    ["iawlb 127.0.0.1:5432 db1:5432,weight=3 db2:5432", "db1 gets three of four"],
+    ["iawlb [::1]:80 10.0.0.2:80 [fd00::2]:80,backup", "the second only while the first is down"],
+    ["iawlb unix:/run/app.sock unix:/run/a.sock 3001", "unix sockets on either side"],
+  ],
+  check: [
+    ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
+    ["iawlb check --json 8080 3001", "the same for programs"],
+  ],
+  demo: [
+    ["iawlb demo", "on port 8080 if it is free, else on any free one"],
+    ["iawlb demo --port 9000", "on port 9000"],
+  ],
+};
+
+/** The help of one command, or of the whole program for null. */
+export function usageText(command: CommandName | null, version: string): string {
+  const title = `iawlb ${version}, It Actually Works Load Balancer`;
+  if (command === null) {
+    const usage = `Usage: ${Object.values(synopsis).join("\n       ")}`;
+    const commands = Object.entries(commandHelp).map(([name, help]) => columns(name, help));
+    return sections(title, usage, block("Commands:", commands), ...serveSections("serve"), ends);
+  }
+  const head = `${title}\n${commandHelp[command]}`;
+  const usage = `Usage: ${synopsis[command]}`;
+  if (command !== "demo") return sections(head, usage, ...serveSections(command), ends);
+  const options = block("Options:", [columns("--port N", "port to listen on; 0 picks one"), flags]);
+  return sections(head, usage, options, exampleBlock("demo"));
+}
+
+/** What is said to someone who gave no argument at all. */
+export function shortUsage(): string {
+  return `Usage: ${synopsis.serve}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
+}
+
+function serveSections(command: CommandName): string[] {
+  const suffixes = suffixTable().map((row) => columns(row.suffix, row.help));
+  const options = optionTable().map((row) =>
+    columns(`${row.option} ${row.placeholder}`, `${row.help} (default${together}${row.default})`),
+  );
+  if (command === "check") options.push(columns("--json", "say it as JSON, on stdout"));
+  return [
+    block("LISTEN is where clients come in:", [
+      columns("8080", "every interface, IPv6 and IPv4; port 0 picks one"),
+      columns("127.0.0.1:8080", "also [::1]:8080, localhost:8080, unix:/path"),
+    ]),
+    block("DEST is where they go:", [
+      columns("3001", "localhost, whichever family answers"),
+      columns("10.0.0.2:3001", "also [::1]:3001, name:3001, unix:/path"),
+      ...suffixes,
+    ]),
+    block("Options, as --name value or --name=value (TIME is 500ms, 15s, 5m or 1h):", [
+      ...options,
+      flags,
+    ]),
+    exampleBlock(command),
+  ];
+}
+
+function exampleBlock(command: CommandName): string {
+  const lines = examples[command].map(([line, meaning]) => `  ${line}\n      ${meaning}`);
+  return block("Examples:", lines);
+}
+
+function sections(...texts: readonly string[]): string {
+  return texts.join("\n\n");
+}
+
+function block(title: string, lines: readonly string[]): string {
+  return [title, ...lines].join("\n");
+}
+
+/** Term and explanation side by side; a long term has its line to itself, a long explanation is wrapped. */
+function columns(term: string, explanation: string): string {
+  const lines = wrap(explanation, lineWidth - termWidth);
+  const indent = " ".repeat(termWidth);
+  const first = `  ${term}`;
+  if (first.length + 2 > termWidth) lines.unshift("");
+  const [start = "", ...rest] = lines;
+  return [
+    `${first.padEnd(termWidth)}${start}`.trimEnd(),
+    ...rest.map((line) => indent + line),
+  ].join("\n");
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line].map((each) => each.replaceAll(together, " "));
+}
+
+/** A space at which no line is broken. */
+const together = "\u00a0";
+const lineWidth = 80;
+const termWidth = 28;
+const flags = [columns("-h, --help", "this text"), columns("-v, --version", "the version")].join(
+  "\n",
+);
+const ends = block("Signals and exit codes:", [
+  columns("SIGTERM, SIGINT", "accept no more, refuse who waits, let the rest finish, exit"),
+  columns("the second of them", "ends at once, with 143 or 130"),
+  columns("SIGHUP", "is ignored"),
+  columns("0", "done"),
+  columns("1", "cannot run: the address cannot be had"),
+  columns("2", "mistakes in the arguments, each named"),
+]);

@@ -1,0 +1,74 @@
+// The contract between the core and an engine: the core decides, an engine moves bytes. Nothing here knows Bun or libc.
+
+declare const opaque: unique symbol;
+/** An open socket, as its engine holds it. */
+export interface Socket {
+  readonly [opaque]: "socket";
+}
+/** An address ready to be dialed, as its engine holds it. */
+export interface DialAddress {
+  readonly [opaque]: "address";
+}
+
+/**
+ * One socket's side of the core; the engine sets `socket` when there is one and calls the rest.
+ * After `onEnd` no chunk comes; after `onClose` nothing comes.
+ */
+export interface SocketEvents {
+  socket: Socket | null;
+  /** Nobody wants this socket any more: an engine that could not abort its dial ends it when it opens. */
+  closed: boolean;
+  /** `onConnected` has been told. */
+  readonly connected: boolean;
+  /** A dialed socket can be written to. */
+  onConnected(): void;
+  /** The dial failed; `code` is the system's name of the cause. `onClose` does not follow. */
+  onDialFailed(code: string): void;
+  /** Bytes, lent for the time of the call; `Engine.keep` makes them ours. May come while paused, when a reset does. */
+  onChunk(chunk: Uint8Array): void;
+  /** Perhaps there is room to write; comes more often than that is so. */
+  onWritable(): void;
+  /** The peer has sent its last byte (FIN). We may still write. */
+  onEnd(): void;
+  /** The socket is gone. `code` is null when its peer ended in order, else the system's name of the cause. */
+  onClose(code: string | null): void;
+}
+
+export interface Acceptor {
+  /** A client was accepted. @returns its events, or null when it was refused and its socket ended. */
+  onAccept(socket: Socket, listener: number): SocketEvents | null;
+  /** An exception in one of our own handlers. */
+  onFault(error: unknown, events: SocketEvents | null): void;
+}
+
+/** A listener that an engine has opened. */
+export interface Listening {
+  /** As bound: `127.0.0.1:8080`, `[::]:8080`, `unix:/path`. */
+  readonly address: string;
+  /** 0 for unix. */
+  readonly port: number;
+  stop(): void;
+}
+
+export interface Engine {
+  /**
+   * Starts a dial. Success and failure are told to `events`, failures that show at once are returned.
+   * @returns the system's name of the cause, or null when the dial is under way.
+   */
+  dial(address: DialAddress, events: SocketEvents): string | null;
+  /** Ends a dial or a socket at once; the peer sees a reset. `events.closed` is set before. */
+  abort(events: SocketEvents): void;
+  /** @returns how many bytes from `from` on were taken, or −1: the peer has reset the connection. */
+  write(socket: Socket, chunk: Uint8Array, from: number): number;
+  /** A chunk from `from` on, ours to keep. */
+  keep(chunk: Uint8Array, from: number): Uint8Array;
+  /** No chunks and no end until `resume`; a reset is told all the same. */
+  pause(socket: Socket): void;
+  resume(socket: Socket): void;
+  /** Ends our direction (FIN) after what was written. */
+  shutdown(socket: Socket): void;
+  /** Closes a socket both of whose directions have ended; what was written is delivered. */
+  close(socket: Socket): void;
+  /** `host:port` of the peer, IPv4 in its own form, `unix:` for a unix socket; "" when it has gone. */
+  remote(socket: Socket): string;
+}

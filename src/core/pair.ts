@@ -1,0 +1,262 @@
+// A client and the destination it was given: two flows, a slot, the times, and one end. Origin: IAWLB §13–§18.
+//
+//            no slot        slot taken         connected            both ended, reset, deadline
+//   accept ──────────> waiting ──────> dialing ─────────> joined ───────────────────────> closed
+//                         ^               │ failed           (settle, exactly once, from every state)
+//                         └───────────────┘ at its place by arrival
+//
+//   event \ state      waiting            dialing             joined
+//   client's FIN       kept (or left)     kept (or left)      passed on after the last byte
+//   client's reset     client-left        client-left         client-reset, passed on
+//   destination's FIN  –                  –                   passed on after the last byte
+//   destination's reset –                 connect failed      destination-reset, passed on
+import { assert } from "./assert.ts";
+import type { Waiter } from "./batch.ts";
+import type { Destination } from "./destination.ts";
+import type { Engine } from "./engine.ts";
+import { Flow } from "./flow.ts";
+import type { Limits } from "./limits.ts";
+import type { CloseReason, Side } from "./reason.ts";
+import { Expiring, never, horizonMs } from "./sweep.ts";
+
+/** What a pair needs of the plane it lives in. */
+export interface PairHost {
+  readonly engine: Engine;
+  readonly limits: Limits;
+  now(): number;
+  /** A dial has succeeded. */
+  onJoined(pair: Pair): void;
+  /** A dial has failed: another address, another destination, or back to the queue. */
+  onDialFailed(pair: Pair, code: string): void;
+  /** The destination of a pair has closed its socket: the slot is free though the client may still be reading. */
+  onDestinationOver(pair: Pair): void;
+  onFirstBytes(pair: Pair, flow: Flow): void;
+  onSettled(pair: Pair): void;
+  /** Files the next look at a pair, unless an earlier one is filed. */
+  watch(pair: Pair, atMs: number): void;
+}
+
+export class Pair extends Expiring implements Waiter {
+  readonly order: number;
+  left = false;
+  returned = false;
+  /** In the ring of the batch. */
+  queued = false;
+  /** Counted as waiting for a slot; `waited` stays once it was. */
+  waiting = false;
+  waited = false;
+  readonly host: PairHost;
+  /** Index of the listener that accepted it. */
+  readonly listener: number;
+  readonly up: Flow;
+  down: Flow | null = null;
+  state: "waiting" | "dialing" | "joined" | "closed" = "waiting";
+  destination: Destination | null = null;
+  holdsSlot = false;
+  /** Addresses of this destination that were dialed in vain. */
+  addressesTried = 0;
+  /** Names of destinations whose connect failed, oldest first; null when none did. */
+  tried: string[] | null = null;
+  /** Client's address; "" when nobody asked for it. */
+  client = "";
+  /** Hash of the client's address, for policies that hash. */
+  key = 0;
+  /** Moments in ms of the host's clock; −1 when not reached. */
+  readonly acceptedAt: number;
+  dialedAt = -1;
+  joinedAt = -1;
+  firstUpAt = -1;
+  firstDownAt = -1;
+  /** When the slot it got was freed; −1 when it did not wait for one. */
+  slotFreedAt = -1;
+  settledAt = -1;
+  /** Who ended first, once somebody has. */
+  endedFirst: Side | null = null;
+  reason: CloseReason | null = null;
+  closedBy: Side = "balancer";
+  /** Bytes moved and the time at the last look: activity costs nothing per chunk. */
+  private seenSize = 0;
+  private activeAt = 0;
+
+  constructor(host: PairHost, order: number, listener: number) {
+    super();
+    this.host = host;
+    this.order = order;
+    this.listener = listener;
+    this.acceptedAt = host.now();
+    this.up = new Flow(this, host.engine);
+  }
+
+  get settled(): boolean {
+    return this.state === "closed";
+  }
+
+  /** A new flow for a dial; the old one, if any, is not listened to any more. */
+  startDial(): Flow {
+    const down = new Flow(this, this.host.engine);
+    down.other = this.up;
+    this.up.other = down;
+    this.down = down;
+    return down;
+  }
+
+  /** Forgets the dial: the client is as it was before. */
+  endDial(): void {
+    const { down } = this;
+    if (down === null) return;
+    if (!down.closed) {
+      down.closed = true;
+      this.host.engine.abort(down);
+    }
+    this.up.other = this.up;
+    this.down = null;
+  }
+
+  onConnected(down: Flow): void {
+    if (down !== this.down || this.state !== "dialing") return;
+    this.state = "joined";
+    this.joinedAt = this.host.now();
+    this.activeAt = this.joinedAt;
+    this.up.connected = true;
+    this.host.onJoined(this);
+    this.watchJoined(this.joinedAt);
+    this.up.push();
+  }
+
+  onDialFailed(code: string): void {
+    if (this.state === "dialing") this.host.onDialFailed(this, code);
+  }
+
+  onFirstBytes(flow: Flow): void {
+    if (flow === this.up) this.firstUpAt = this.host.now();
+    else this.firstDownAt = this.host.now();
+    this.host.onFirstBytes(this, flow);
+    if (flow === this.up && this.host.limits.answerMs > 0) this.watchJoined(this.firstUpAt);
+  }
+
+  /** One side has sent its last byte. */
+  onEnd(flow: Flow): void {
+    this.endedFirst ??= flow === this.up ? "client" : "destination";
+    if (this.state === "joined") {
+      this.activeAt = this.host.now();
+      this.watchJoined(this.activeAt);
+    } else if (this.host.limits.queueFin === "leave") {
+      this.settle("client-left", "client");
+    }
+  }
+
+  /** The socket of a flow is gone after its FIN. */
+  onSocketClosed(flow: Flow): void {
+    if (flow === this.down && this.holdsSlot) this.host.onDestinationOver(this);
+  }
+
+  /** The peer of a flow's socket has reset it; the other side gets a reset too, so that it sees the cut. */
+  onReset(flow: Flow): void {
+    if (this.state === "joined") {
+      if (flow === this.up) this.settle("client-reset", "client");
+      else this.settle("destination-reset", "destination");
+    } else if (flow === this.up) {
+      this.settle("client-left", "client");
+    }
+  }
+
+  onDone(): void {
+    this.settle("done", this.endedFirst ?? "client");
+  }
+
+  /** Looks at the deadlines of the present state. */
+  override onSweep(nowMs: number): number {
+    const { limits } = this.host;
+    switch (this.state) {
+      case "waiting":
+        if (limits.queueMs === 0) return never;
+        if (nowMs < this.acceptedAt + limits.queueMs) return this.acceptedAt + limits.queueMs;
+        this.settle("queue-timeout", "balancer");
+        return never;
+      case "dialing":
+        if (nowMs < this.dialedAt + limits.connectMs) return this.dialedAt + limits.connectMs;
+        this.host.onDialFailed(this, "ETIMEDOUT");
+        return never;
+      case "joined":
+        return this.sweepJoined(nowMs);
+      case "closed":
+        return never;
+    }
+  }
+
+  /**
+   * The end, exactly once: state first, then sockets, then whoever counts (and frees the slot).
+   * `done` closes in order; every other reason resets both sides, so that neither takes a cut for an end.
+   */
+  settle(reason: CloseReason, closedBy: Side): void {
+    if (this.state === "closed") return;
+    const { engine } = this.host;
+    this.state = "closed";
+    this.reason = reason;
+    this.closedBy = closedBy;
+    this.settledAt = this.host.now();
+    this.closeFlow(this.up, reason === "done", engine);
+    if (this.down !== null) this.closeFlow(this.down, reason === "done", engine);
+    this.host.onSettled(this);
+  }
+
+  /** Files a look, unless an earlier one is filed. */
+  watch(atMs: number): void {
+    this.host.watch(this, atMs);
+  }
+
+  private closeFlow(flow: Flow, inOrder: boolean, engine: Engine): void {
+    if (flow.closed) return;
+    flow.closed = true; // before the socket: its close event may run inside the call
+    if (inOrder && flow.socket !== null) engine.close(flow.socket);
+    else engine.abort(flow);
+  }
+
+  private sweepJoined(nowMs: number): number {
+    const { limits } = this.host;
+    const { up, down } = this;
+    assert(down !== null, "pair: joined to nothing");
+    const size = up.size + down.size;
+    if (size !== this.seenSize) {
+      this.seenSize = size;
+      this.activeAt = nowMs;
+    }
+    if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
+      if (nowMs >= this.firstUpAt + limits.answerMs) {
+        this.settle("answer-timeout", "balancer");
+        return never;
+      }
+    }
+    const halfClosed = this.endedFirst !== null && limits.halfCloseMs > 0;
+    const quietMs = halfClosed ? limits.halfCloseMs : limits.idleMs;
+    if (quietMs > 0 && nowMs >= this.activeAt + quietMs) {
+      this.settle(halfClosed ? "half-close-timeout" : "idle-timeout", "balancer");
+      return never;
+    }
+    return this.nextLook(nowMs);
+  }
+
+  private watchJoined(nowMs: number): void {
+    const atMs = this.nextLook(nowMs);
+    if (atMs !== never) this.watch(atMs);
+  }
+
+  /** Often enough to see within an eighth of a deadline that bytes have moved. */
+  private nextLook(nowMs: number): number {
+    const { limits } = this.host;
+    let atMs = never;
+    const halfClosed = this.endedFirst !== null && limits.halfCloseMs > 0;
+    const quietMs = halfClosed ? limits.halfCloseMs : limits.idleMs;
+    if (quietMs > 0) {
+      atMs = Math.min(
+        this.activeAt + quietMs,
+        nowMs + Math.max(quietMs / 8, 10),
+        nowMs + horizonMs,
+      );
+    }
+    if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
+      atMs = Math.min(atMs, this.firstUpAt + limits.answerMs);
+    }
+    return Math.max(atMs, nowMs + 1);
+  }
+}

@@ -1,0 +1,389 @@
+// The data plane of one thread: accept, wait, choose, dial, join, settle. Origin: IAWLB §13 and §19, whose receiving
+// loop and workers meet here in one place.
+import { assert } from "./assert.ts";
+import { Batch, type Room } from "./batch.ts";
+import { counterNames, type Board, type CounterName, type ThreadNumbers } from "./board.ts";
+import type { Destination, Destinations } from "./destination.ts";
+import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
+import type { Flow } from "./flow.ts";
+import type { Limits } from "./limits.ts";
+import { Pair, type PairHost } from "./pair.ts";
+import { hashText } from "./policy.ts";
+import { reasonIndex } from "./reason.ts";
+import type { Sweep } from "./sweep.ts";
+
+/** After a fault of our own (no descriptor, no port) nothing is dialed for so long. */
+const localFaultRestMs = 100;
+/** Names of destinations kept of one client's vain attempts. */
+const triedCountMax = 16;
+
+/** Causes that are ours or the system's, never the destination's (R10). */
+const localFaults: ReadonlySet<string> = new Set([
+  "EMFILE",
+  "ENFILE",
+  "ENOBUFS",
+  "ENOMEM",
+  "EADDRNOTAVAIL",
+  "EADDRINUSE",
+  "EPERM",
+  "EACCES",
+]);
+
+export interface PlaneEvents {
+  /** A connection has ended; `pair` is not used afterwards. */
+  onSettled: ((pair: Pair) => void) | null;
+  /** The queue has become full, or has room again. */
+  onQueueFull(full: boolean): void;
+  /** A fault of our own keeps clients waiting; told once per episode. */
+  onLocalFault(code: string): void;
+  /** An exception in a handler of ours. */
+  onFault(error: unknown): void;
+}
+
+const counterIndex = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>; // fromEntries forgets the keys it was given
+const firstReason = counterIndex["closed done"];
+
+export class Plane implements Acceptor, PairHost, Room<Pair> {
+  readonly engine: Engine;
+  readonly limits: Limits;
+  readonly board: Board;
+  readonly numbers: ThreadNumbers;
+  readonly batch: Batch<Pair>;
+  /** Every open pair, waiting ones included. */
+  readonly pairs = new Set<Pair>();
+  /** A client's address is asked for at accept (one system call). */
+  readonly wantsClient: boolean;
+  private readonly destinations: Destinations;
+  private readonly sweep: Sweep;
+  private readonly clock: () => number;
+  private readonly events: PlaneEvents;
+  private readonly hashes: boolean;
+  private nextOrder = 1;
+  private stopping = false;
+  private queueIsFull = false;
+  private localFaultUntil = 0;
+  private localFaultSeen = false;
+  /** When the slot that is being given on was freed; −1 outside of that. */
+  private freedAt = -1;
+
+  constructor(parts: {
+    engine: Engine;
+    limits: Limits;
+    board: Board;
+    thread: number;
+    destinations: Destinations;
+    sweep: Sweep;
+    clock: () => number;
+    events: PlaneEvents;
+    hashes: boolean;
+    wantsClient: boolean;
+  }) {
+    this.engine = parts.engine;
+    this.limits = parts.limits;
+    this.board = parts.board;
+    this.numbers = parts.board.thread(parts.thread);
+    this.destinations = parts.destinations;
+    this.sweep = parts.sweep;
+    this.clock = parts.clock;
+    this.events = parts.events;
+    this.hashes = parts.hashes;
+    this.wantsClient = parts.wantsClient || parts.hashes;
+    this.batch = new Batch<Pair>(this, parts.limits);
+    this.destinations.onReady = () => this.pull();
+  }
+
+  now(): number {
+    return this.clock();
+  }
+
+  // --- a client arrives (IAWLB §19)
+
+  onAccept(socket: Socket, listener: number): SocketEvents | null {
+    this.count("accepted", 1);
+    const pair = new Pair(this, this.nextOrder, listener);
+    this.nextOrder += 1;
+    pair.up.socket = socket;
+    if (this.wantsClient) {
+      pair.client = this.engine.remote(socket);
+      if (this.hashes) pair.key = hashText(hostOf(pair.client));
+    }
+    this.count("open", 1);
+    this.pairs.add(pair);
+    if (this.stopping) {
+      pair.settle("shutdown", "balancer");
+    } else if (this.pairs.size > this.limits.connectionCountMax) {
+      pair.settle("connection-limit", "balancer");
+    } else {
+      pair.queued = true;
+      this.batch.add(pair);
+    }
+    return pair.settled ? null : pair.up;
+  }
+
+  /** An exception of ours costs its own connection, and is told. */
+  onFault(error: unknown, events: SocketEvents | null): void {
+    this.events.onFault(error);
+    const pair = (events as Flow | null)?.pair; // every SocketEvents of this plane is a Flow
+    pair?.settle("error", "balancer");
+  }
+
+  // --- it gets a slot, or waits (IAWLB §14, §32)
+
+  flushCount(): number {
+    return this.limits.flushCount > 0
+      ? this.limits.flushCount
+      : Math.max(1, this.destinations.readyCount);
+  }
+
+  /** Takes a slot and dials. @returns false when there is none now. */
+  place(pair: Pair): boolean {
+    const nowMs = this.clock();
+    if (nowMs >= this.localFaultUntil) {
+      for (;;) {
+        const destination = this.destinations.take(pair.key);
+        if (destination === null) break;
+        if (this.give(pair, destination, nowMs)) return true;
+        if (nowMs < this.localFaultUntil) break;
+      }
+    }
+    this.startWaiting(pair, nowMs);
+    return false;
+  }
+
+  /** Too many wait: the newest is refused. */
+  refuse(pair: Pair): void {
+    pair.queued = false;
+    if (!this.queueIsFull) {
+      this.queueIsFull = true;
+      this.events.onQueueFull(true);
+    }
+    pair.settle("queue-full", "balancer");
+  }
+
+  /** Serves who waits, as far as there are slots. */
+  pull(): void {
+    if (this.batch.count > 0) this.batch.flush();
+  }
+
+  // --- its destination is dialed (IAWLB §16)
+
+  onJoined(pair: Pair): void {
+    const destination = requireDestination(pair);
+    destination.preferred =
+      (destination.preferred + pair.addressesTried) % Math.max(1, destination.addresses.length);
+    this.localFaultSeen = false;
+    this.count("connects", 1);
+    this.numbers.joined[destination.row] = (this.numbers.joined[destination.row] ?? 0) + 1;
+    this.numbers.histograms.connect.add(pair.joinedAt - pair.dialedAt);
+    this.destinations.onSuccess(destination);
+  }
+
+  onDialFailed(pair: Pair, code: string): void {
+    const destination = requireDestination(pair);
+    pair.endDial();
+    const nowMs = this.clock();
+    if (!this.afterFailure(pair, destination, code, nowMs)) {
+      if (this.dial(pair, destination, nowMs)) return;
+    }
+    if (this.stopping) return pair.settle("shutdown", "balancer");
+    this.startWaiting(pair, nowMs);
+    pair.queued = true;
+    this.batch.giveBack(pair);
+    this.pull();
+  }
+
+  // --- its bytes, and its end (IAWLB §17, §18)
+
+  onFirstBytes(pair: Pair, flow: Flow): void {
+    if (flow !== pair.up) {
+      this.numbers.histograms.firstByte.add(pair.firstDownAt - pair.acceptedAt);
+    } else if (pair.slotFreedAt >= 0) {
+      this.numbers.histograms.handOff.add(pair.firstUpAt - pair.slotFreedAt);
+    }
+  }
+
+  onDestinationOver(pair: Pair): void {
+    this.freeSlot(pair);
+  }
+
+  onSettled(pair: Pair): void {
+    const { numbers } = this;
+    this.sweep.remove(pair);
+    this.pairs.delete(pair);
+    if (pair.queued) {
+      pair.queued = false;
+      this.batch.leave(pair);
+    }
+    this.endWaiting(pair);
+    this.count("open", -1);
+    const reason = pair.reason === null ? 0 : reasonIndex[pair.reason];
+    numbers.counters[firstReason + reason] = (numbers.counters[firstReason + reason] ?? 0) + 1;
+    const up = pair.up.size;
+    const down = pair.down?.size ?? 0;
+    this.count("bytesUp", up);
+    this.count("bytesDown", down);
+    this.count("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
+    numbers.histograms.session.add(pair.settledAt - pair.acceptedAt);
+    if (pair.joinedAt >= 0 && pair.destination !== null) {
+      const { row } = pair.destination;
+      numbers.bytesUp[row] = (numbers.bytesUp[row] ?? 0) + up;
+      numbers.bytesDown[row] = (numbers.bytesDown[row] ?? 0) + down;
+    }
+    this.events.onSettled?.(pair);
+    this.freeSlot(pair);
+  }
+
+  watch(pair: Pair, atMs: number): void {
+    this.sweep.fileNoLater(pair, atMs);
+  }
+
+  // --- the end of the plane
+
+  /** No more clients; those that wait are refused. Joined pairs and dials go on. */
+  refuseNew(): void {
+    this.stopping = true;
+    for (const pair of this.pairs)
+      if (pair.state === "waiting") pair.settle("shutdown", "balancer");
+  }
+
+  /** Cuts what is left. @returns how many pairs that were. */
+  cut(): number {
+    const count = this.pairs.size;
+    for (const pair of this.pairs) pair.settle("drain", "balancer");
+    this.batch.close();
+    return count;
+  }
+
+  private count(counter: CounterName, change: number): void {
+    const index = counterIndex[counter];
+    const { counters } = this.numbers;
+    counters[index] = (counters[index] ?? 0) + change;
+  }
+
+  /** The pair has this slot now. @returns false when every dial failed at once; the slot is given back. */
+  private give(pair: Pair, destination: Destination, nowMs: number): boolean {
+    pair.destination = destination;
+    pair.holdsSlot = true;
+    pair.addressesTried = 0;
+    return this.dial(pair, destination, nowMs);
+  }
+
+  /** Dials the destination's addresses in turn, until one is under way. @returns false when none is. */
+  private dial(pair: Pair, destination: Destination, nowMs: number): boolean {
+    pair.state = "dialing";
+    for (;;) {
+      const { addresses, preferred } = destination;
+      const address = addresses[(preferred + pair.addressesTried) % Math.max(1, addresses.length)];
+      const code =
+        address === undefined ? "ENOTFOUND" : this.engine.dial(address, pair.startDial());
+      if (code === null) {
+        this.onDialing(pair, nowMs);
+        return true;
+      }
+      if (pair.down !== null) pair.down.closed = true;
+      pair.endDial();
+      if (this.afterFailure(pair, destination, code, nowMs)) return false;
+    }
+  }
+
+  private onDialing(pair: Pair, nowMs: number): void {
+    if (pair.waiting) {
+      this.numbers.histograms.queue.add(nowMs - pair.acceptedAt);
+      pair.slotFreedAt = this.freedAt;
+    }
+    this.endWaiting(pair);
+    pair.queued = false;
+    pair.dialedAt = nowMs;
+    if (this.queueIsFull && this.batch.count < this.limits.queueCountMax) {
+      this.queueIsFull = false;
+      this.events.onQueueFull(false);
+    }
+    this.sweep.fileNoLater(pair, nowMs + this.limits.connectMs);
+  }
+
+  /**
+   * Weighs a failed dial: a fault of ours, one address of several, or the destination's.
+   * @returns true when this destination is over for the pair; its slot is given back. false: dial its next address.
+   */
+  private afterFailure(pair: Pair, destination: Destination, code: string, nowMs: number): boolean {
+    const isLocal = localFaults.has(code);
+    if (!isLocal) {
+      pair.addressesTried += 1;
+      if (pair.addressesTried < destination.addresses.length) return false;
+      this.count("connectFailures", 1);
+      this.numbers.failures[destination.row] = (this.numbers.failures[destination.row] ?? 0) + 1;
+      pair.tried ??= [];
+      if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
+      this.destinations.onFailure(destination, code, nowMs);
+    } else {
+      this.onLocalFault(code, nowMs);
+      this.destinations.onUndecided(destination);
+    }
+    pair.state = "waiting";
+    pair.destination = null;
+    pair.holdsSlot = false;
+    this.destinations.release(destination);
+    return true;
+  }
+
+  private onLocalFault(code: string, nowMs: number): void {
+    this.count("localFaults", 1);
+    if (nowMs >= this.localFaultUntil) {
+      this.localFaultUntil = nowMs + localFaultRestMs;
+      setTimeout(() => this.pull(), localFaultRestMs + 1);
+    }
+    if (this.localFaultSeen) return;
+    this.localFaultSeen = true;
+    this.events.onLocalFault(code);
+  }
+
+  private startWaiting(pair: Pair, nowMs: number): void {
+    if (!pair.waiting) {
+      pair.waiting = true;
+      this.count("queued", 1);
+      if (!pair.waited) this.count("waited", 1);
+      pair.waited = true;
+    }
+    const { queueMs } = this.limits;
+    if (queueMs > 0) this.sweep.fileNoLater(pair, Math.max(nowMs, pair.acceptedAt + queueMs));
+  }
+
+  private endWaiting(pair: Pair): void {
+    if (!pair.waiting) return;
+    pair.waiting = false;
+    this.count("queued", -1);
+  }
+
+  /** Frees the slot of a pair, once, and gives it to who waits longest. */
+  private freeSlot(pair: Pair): void {
+    const { destination } = pair;
+    if (!pair.holdsSlot || destination === null) return;
+    pair.holdsSlot = false;
+    if (pair.joinedAt < 0) this.destinations.onUndecided(destination);
+    const { cooldownMs } = this.limits;
+    if (cooldownMs > 0) setTimeout(() => this.giveOn(destination), cooldownMs);
+    else this.giveOn(destination);
+  }
+
+  private giveOn(destination: Destination): void {
+    this.destinations.release(destination);
+    if (this.batch.count === 0) return;
+    this.freedAt = this.clock();
+    this.batch.flush();
+    this.freedAt = -1;
+  }
+}
+
+function requireDestination(pair: Pair): Destination {
+  assert(pair.destination !== null, "plane: a dial without a destination");
+  return pair.destination;
+}
+
+/** The host of `host:port`; all of it for a unix socket. */
+function hostOf(client: string): string {
+  const colon = client.lastIndexOf(":");
+  return colon < 0 || client.startsWith("unix:") ? client : client.slice(0, colon);
+}

@@ -1,0 +1,35 @@
+// Why a connection ended: a closed set, counted and logged, never thrown.
+
+export const closeReasons = [
+  "done",
+  "client-reset",
+  "destination-reset",
+  "client-left",
+  "queue-full",
+  "queue-timeout",
+  "idle-timeout",
+  "half-close-timeout",
+  "answer-timeout",
+  "connection-limit",
+  "drain",
+  "shutdown",
+  "error",
+] as const;
+
+/**
+ * - `done`: both sides ended, every byte was passed on
+ * - `client-reset`, `destination-reset`: that side sent a reset, the other side got one
+ * - `client-left`: it went away while it waited or while its destination was dialed
+ * - `queue-full`, `queue-timeout`: no slot came, by number or by age
+ * - `idle-timeout`, `half-close-timeout`, `answer-timeout`: a deadline of a joined pair
+ * - `connection-limit`: refused at accept
+ * - `drain`: cut at the drain deadline; `shutdown`: refused while waiting, because we stop
+ * - `error`: an exception of ours in a handler of this connection
+ */
+export type CloseReason = (typeof closeReasons)[number];
+
+export const reasonIndex: Readonly<Record<CloseReason, number>> = Object.fromEntries(
+  closeReasons.map((reason, index) => [reason, index]),
+) as Record<CloseReason, number>; // fromEntries forgets the keys it was given
+
+export type Side = "client" | "destination" | "balancer";

@@ -1,0 +1,128 @@
+// One timer for every deadline: a wheel of buckets. An entry is filed for its next look; what it then says decides.
+// So a busy connection files nothing per chunk, and an idle balancer sleeps until something is due.
+//
+//   buckets of 10 ms:  [ 0 ][ 1 ][ 2 ] … [ 2047 ]      each a ring of entries around a sentinel
+//                             ^ hand: everything before it has been looked at
+//
+import { assert } from "./assert.ts";
+
+const bucketMs = 10;
+const bucketCount = 2048;
+/** A look further away than this is filed here and filed again then. */
+export const horizonMs = bucketMs * (bucketCount - 1);
+
+/** Something with a deadline. Extend it; the links belong to the sweep. */
+export abstract class Expiring {
+  /** Bucket number since the start, -1 when not filed. */
+  sweepBucket = -1;
+  sweepPrevious: Expiring = this;
+  sweepNext: Expiring = this;
+
+  /** Looks whether something is due. @returns when to look again, in ms of the same clock, or `never`. */
+  abstract onSweep(nowMs: number): number;
+}
+
+class Sentinel extends Expiring {
+  onSweep(): number {
+    return never;
+  }
+}
+
+export const never = Number.POSITIVE_INFINITY;
+
+export class Sweep {
+  private readonly clock: () => number;
+  private readonly buckets: Sentinel[];
+  private count = 0;
+  private hand: number;
+  private timer: ReturnType<typeof setTimeout> | null = null;
+  private timerBucket = never;
+  private readonly onTimer = () => {
+    this.timer = null;
+    this.timerBucket = never;
+    this.run(this.clock());
+  };
+
+  constructor(clock: () => number) {
+    this.clock = clock;
+    this.hand = Math.floor(clock() / bucketMs);
+    this.buckets = Array.from({ length: bucketCount }, () => new Sentinel());
+  }
+
+  /** Files `entry` for a look at `atMs` or up to one bucket later; moves it when it was filed. O(1). */
+  file(entry: Expiring, atMs: number): void {
+    this.remove(entry);
+    if (atMs === never) return;
+    if (this.count === 0) this.hand = Math.max(this.hand, Math.floor(this.clock() / bucketMs));
+    const latest = this.hand + bucketCount - 1;
+    const bucket = Math.min(Math.max(Math.ceil(atMs / bucketMs), this.hand + 1), latest);
+    const sentinel = this.sentinel(bucket);
+    entry.sweepBucket = bucket;
+    entry.sweepNext = sentinel;
+    entry.sweepPrevious = sentinel.sweepPrevious;
+    sentinel.sweepPrevious.sweepNext = entry;
+    sentinel.sweepPrevious = entry;
+    this.count += 1;
+    if (bucket < this.timerBucket) this.arm(bucket);
+  }
+
+  /** Like `file`, but leaves an entry that is already filed for an earlier look. */
+  fileNoLater(entry: Expiring, atMs: number): void {
+    if (entry.sweepBucket >= 0 && entry.sweepBucket * bucketMs <= atMs) return;
+    this.file(entry, atMs);
+  }
+
+  remove(entry: Expiring): void {
+    if (entry.sweepBucket < 0) return;
+    entry.sweepPrevious.sweepNext = entry.sweepNext;
+    entry.sweepNext.sweepPrevious = entry.sweepPrevious;
+    entry.sweepPrevious = entry;
+    entry.sweepNext = entry;
+    entry.sweepBucket = -1;
+    this.count -= 1;
+  }
+
+  /** Looks at everything that is due. Called by the timer; tests call it with a time of their own. */
+  run(nowMs: number): void {
+    const due = Math.floor(nowMs / bucketMs);
+    const first = Math.max(this.hand + 1, due - bucketCount + 1);
+    this.hand = Math.max(this.hand, due);
+    for (let bucket = first; bucket <= due && this.count > 0; bucket += 1) {
+      const sentinel = this.sentinel(bucket);
+      while (sentinel.sweepNext !== sentinel) {
+        const entry = sentinel.sweepNext;
+        this.remove(entry);
+        const atMs = entry.onSweep(nowMs);
+        if (atMs !== never) this.file(entry, atMs);
+      }
+    }
+    this.armNext();
+  }
+
+  close(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    this.timerBucket = never;
+  }
+
+  private sentinel(bucket: number): Sentinel {
+    const sentinel = this.buckets[bucket % bucketCount];
+    assert(sentinel !== undefined, "sweep: no such bucket");
+    return sentinel;
+  }
+
+  private armNext(): void {
+    if (this.count === 0) return;
+    for (let bucket = this.hand + 1; bucket < this.hand + bucketCount; bucket += 1) {
+      const sentinel = this.sentinel(bucket);
+      if (sentinel.sweepNext !== sentinel) return this.arm(bucket);
+    }
+  }
+
+  private arm(bucket: number): void {
+    if (bucket >= this.timerBucket) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timerBucket = bucket;
+    this.timer = setTimeout(this.onTimer, Math.max(0, bucket * bucketMs - this.clock()));
+  }
+}

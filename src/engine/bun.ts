@@ -1,0 +1,222 @@
+// The engine over Bun's socket handlers. What Bun does that its documentation does not say stands here and in the
+// rules R1–R17, each held by a test of its own (test/engine/bun-facts*.test.ts).
+import type { Socket as BunSocket, SocketHandler } from "bun";
+import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
+import { lastError, linux, type Libc } from "../linux/libc.ts";
+import { encodeIp, encodeUnix, familyOf } from "../linux/sockaddr.ts";
+
+type Native = BunSocket<SocketEvents>;
+
+/** Where to dial: an IP literal without brackets and a port, or the path of a unix socket. */
+export type Target = { readonly ip: string; readonly port: number } | { readonly path: string };
+
+interface Prepared {
+  readonly target: Target;
+  /** For libc; kept alive here, for FFI holds no reference (R16). Null: by Bun's own way. */
+  readonly sockaddr: Uint8Array | null;
+  readonly family: number;
+}
+
+/** A dial that failed before it began, where Bun hides the cause: ours, not the destination's (R10). */
+const hiddenLocalFault = "EMFILE";
+
+// An engine's own sockets and addresses are opaque to the core; these four casts are the only doors.
+const native = (socket: Socket) => socket as unknown as Native;
+const opaque = (socket: Native) => socket as unknown as Socket;
+const prepared = (address: DialAddress) => address as unknown as Prepared;
+const asAddress = (address: Prepared) => address as unknown as DialAddress;
+
+export class BunEngine implements Engine {
+  private readonly libc: Libc | null;
+  private readonly onFault: Acceptor["onFault"];
+  private readonly dialed: SocketHandler<SocketEvents>;
+  /** Dials by name tell some failures from inside the call. */
+  private dialingNow: SocketEvents | null = null;
+  private faultNow: string | null = null;
+
+  /** @param c libc for dialing by descriptor; null for the portable way, without true causes and without abort. */
+  constructor(c: Libc | null, onFault: Acceptor["onFault"]) {
+    this.libc = c;
+    this.onFault = onFault;
+    this.dialed = this.dialedHandlers();
+  }
+
+  /** @throws when the path of a unix socket is too long, or the IP is no literal and libc would be needed. */
+  address(target: Target): DialAddress {
+    const sockaddr = "path" in target ? encodeUnix(target.path) : encodeIp(target.ip, target.port);
+    if (sockaddr === null) throw new RangeError(`not an address: ${JSON.stringify(target)}`);
+    return asAddress({
+      target,
+      sockaddr: this.libc === null ? null : sockaddr,
+      family: familyOf(sockaddr),
+    });
+  }
+
+  dial(address: DialAddress, events: SocketEvents): string | null {
+    const { sockaddr, family, target } = prepared(address);
+    if (this.libc !== null && sockaddr !== null) {
+      return this.dialByDescriptor(this.libc, sockaddr, family, events);
+    }
+    return this.dialByName(target, events);
+  }
+
+  abort(events: SocketEvents): void {
+    // Without a socket yet, `closed` makes `open` end it (the portable way).
+    if (events.socket !== null) native(events.socket).terminate();
+  }
+
+  write(socket: Socket, chunk: Uint8Array, from: number): number {
+    return from === 0
+      ? native(socket).write(chunk)
+      : native(socket).write(chunk, from, chunk.length - from); // the length always: R6
+  }
+
+  /** Each chunk of Bun's is a copy of its own, so a view of it is ours to keep. */
+  keep(chunk: Uint8Array, from: number): Uint8Array {
+    return from === 0 ? chunk : chunk.subarray(from);
+  }
+
+  pause(socket: Socket): void {
+    native(socket).pause();
+  }
+
+  resume(socket: Socket): void {
+    native(socket).resume();
+  }
+
+  shutdown(socket: Socket): void {
+    native(socket).shutdown();
+  }
+
+  /** Safe only because both directions have ended: `end` is close(2) (R2). */
+  close(socket: Socket): void {
+    native(socket).end();
+  }
+
+  remote(socket: Socket): string {
+    const { remoteAddress, remotePort } = native(socket);
+    if (remoteAddress === undefined) return "";
+    if (remotePort === undefined || remoteAddress === "") return "unix:";
+    if (remoteAddress.startsWith("::ffff:")) return `${remoteAddress.slice(7)}:${remotePort}`;
+    return remoteAddress.includes(":")
+      ? `[${remoteAddress}]:${remotePort}`
+      : `${remoteAddress}:${remotePort}`;
+  }
+
+  /** The handlers of a listener's sockets. */
+  acceptedHandlers(acceptor: Acceptor, listener: number): SocketHandler<SocketEvents> {
+    return {
+      open(socket) {
+        const events = acceptor.onAccept(opaque(socket), listener);
+        if (events !== null) socket.data = events;
+      },
+      data(socket, chunk) {
+        socket.data.onChunk(chunk);
+      },
+      drain(socket) {
+        socket.data.onWritable();
+      },
+      end(socket) {
+        socket.data.onEnd();
+      },
+      close(socket, error) {
+        socket.data?.onClose(error === undefined ? null : codeOf(error));
+      },
+      error(socket, error) {
+        acceptor.onFault(error, socket.data ?? null);
+      },
+    };
+  }
+
+  private dialedHandlers(): SocketHandler<SocketEvents> {
+    const byDescriptor = this.libc !== null;
+    const { onFault } = this;
+    return {
+      open: (socket) => {
+        const events = socket.data;
+        events.socket = opaque(socket);
+        if (events.closed) socket.terminate();
+        else if (!byDescriptor) events.onConnected();
+      },
+      data(socket, chunk) {
+        const events = socket.data;
+        if (!events.connected) events.onConnected();
+        events.onChunk(chunk);
+      },
+      drain(socket) {
+        const events = socket.data;
+        // By descriptor the first `drain` says "connected"; `open` came before that (R9).
+        if (events.connected) events.onWritable();
+        else events.onConnected();
+      },
+      end(socket) {
+        const events = socket.data;
+        if (!events.connected) events.onConnected();
+        events.onEnd();
+      },
+      close(socket, error) {
+        const events = socket.data;
+        const code = error === undefined ? null : codeOf(error);
+        if (events.connected) events.onClose(code);
+        else events.onDialFailed(code ?? "ECONNRESET");
+      },
+      error(socket, error) {
+        onFault(error, socket.data);
+      },
+      connectError: (socket, error) => {
+        const events = socket.data;
+        const code = codeOf(error);
+        if (this.dialingNow === events) this.faultNow = code;
+        else events.onDialFailed(code);
+      },
+    };
+  }
+
+  /** A non-blocking connect of our own, adopted by Bun: true causes, abort at any time (R9). */
+  private dialByDescriptor(
+    c: Libc,
+    sockaddr: Uint8Array,
+    family: number,
+    events: SocketEvents,
+  ): string | null {
+    const kind = linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC;
+    const fd = c.socket(family, kind, 0);
+    if (fd < 0) return lastError(c);
+    if (c.connect(fd, sockaddr, sockaddr.length) !== 0) {
+      const code = lastError(c);
+      if (code !== "EINPROGRESS") {
+        c.close(fd);
+        // A unix socket whose accept queue is full says EAGAIN: the destination's, not ours.
+        return code === "EACCES" && family === linux.AF_UNIX ? "ECONNREFUSED" : code;
+      }
+    }
+    void Bun.connect<SocketEvents>({
+      fd,
+      allowHalfOpen: true,
+      data: events,
+      socket: this.dialed,
+    } as never); // `fd` is missing in Bun's types
+    return null;
+  }
+
+  private dialByName(target: Target, events: SocketEvents): string | null {
+    const common = { allowHalfOpen: true, data: events, socket: this.dialed };
+    this.dialingNow = events;
+    this.faultNow = null;
+    const dialing =
+      "path" in target
+        ? Bun.connect<SocketEvents>({ ...common, unix: target.path })
+        : Bun.connect<SocketEvents>({ ...common, hostname: target.ip, port: target.port });
+    dialing.catch(() => {}); // told to connectError already
+    this.dialingNow = null;
+    const fault = this.faultNow as string | null; // set inside the call above
+    this.faultNow = null;
+    if (fault === "ECONNREFUSED" && !("path" in target)) return hiddenLocalFault;
+    return fault;
+  }
+}
+
+function codeOf(error: Error): string {
+  const { code } = error as Error & { code?: unknown }; // system errors of Bun carry their name
+  return typeof code === "string" ? code : "EUNKNOWN";
+}

@@ -1,0 +1,168 @@
+// Listening descriptors, made by us so that the backlog is ours (R12), and given to Bun. Origin: IAWLB §5–§9.
+import type { SocketHandler, TCPSocketListener, UnixSocketListener } from "bun";
+import { existsSync, lstatSync, unlinkSync } from "node:fs";
+import type { Acceptor, Listening, SocketEvents } from "../core/engine.ts";
+import { describeError, lastError, linux, type Libc } from "../linux/libc.ts";
+import { encodeIp, encodeUnix, familyOf, portOf } from "../linux/sockaddr.ts";
+import type { BunEngine, Target } from "./bun.ts";
+
+/** A listener that could not be opened: the address and the cause, in one line. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+  readonly code: string;
+  readonly address: string;
+
+  constructor(address: string, code: string, words: string) {
+    super(`cannot listen on ${address}: ${words}`);
+    this.address = address;
+    this.code = code;
+  }
+}
+
+/**
+ * Opens one listener.
+ * @param target `ip` `::` listens on all interfaces, IPv4 as well; port 0 picks one.
+ * @throws ListenError
+ */
+export function listen(
+  engine: BunEngine,
+  c: Libc | null,
+  target: Target,
+  backlogCount: number,
+  acceptor: Acceptor,
+  listener: number,
+): Listening {
+  const handlers = engine.acceptedHandlers(acceptor, listener);
+  return c === null
+    ? listenByName(target, handlers)
+    : listenByDescriptor(c, target, backlogCount, handlers);
+}
+
+function listenByDescriptor(
+  c: Libc,
+  target: Target,
+  backlogCount: number,
+  socket: SocketHandler<SocketEvents>,
+): Listening {
+  const fail = (code: string): never => {
+    throw new ListenError(textOf(target), code, explain(c, target, code));
+  };
+  const sockaddr = "path" in target ? encodeUnix(target.path) : encodeIp(target.ip, target.port);
+  if (sockaddr === null) return fail("EINVAL");
+  if ("path" in target) removeStale(c, target.path);
+  const kind = linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC;
+  const fd = c.socket(familyOf(sockaddr), kind, 0);
+  if (fd < 0) return fail(lastError(c));
+  const step = (result: number): void => {
+    if (result === 0) return;
+    const code = lastError(c);
+    c.close(fd);
+    fail(code);
+  };
+  if (!("path" in target)) {
+    step(setFlag(c, fd, linux.SOL_SOCKET, linux.SO_REUSEADDR, 1));
+    if (familyOf(sockaddr) === linux.AF_INET6) {
+      const only = target.ip === "::" ? 0 : 1;
+      step(setFlag(c, fd, linux.IPPROTO_IPV6, linux.IPV6_V6ONLY, only));
+    }
+  }
+  step(c.bind(fd, sockaddr, sockaddr.length));
+  step(c.listen(fd, backlogCount));
+  const port = "path" in target ? 0 : boundPort(c, fd, sockaddr.length);
+  const opened = Bun.listen<SocketEvents>({
+    fd,
+    allowHalfOpen: true,
+    socket,
+  } as never); // `fd` is missing in Bun's types
+  return toListening(target, port, opened);
+}
+
+function listenByName(target: Target, socket: SocketHandler<SocketEvents>): Listening {
+  try {
+    if ("path" in target) {
+      if (target.path.startsWith("@")) {
+        const unix = `\0${target.path.slice(1)}`;
+        return toListening(
+          target,
+          0,
+          Bun.listen<SocketEvents>({ unix, allowHalfOpen: true, socket }),
+        );
+      }
+      removeStale(null, target.path);
+      const unix = target.path;
+      return toListening(
+        target,
+        0,
+        Bun.listen<SocketEvents>({ unix, allowHalfOpen: true, socket }),
+      );
+    }
+    const { ip: hostname, port } = target;
+    const opened = Bun.listen<SocketEvents>({ hostname, port, allowHalfOpen: true, socket });
+    return toListening(target, opened.port, opened);
+  } catch (error) {
+    if (error instanceof ListenError) throw error;
+    const { code } = error as { code?: unknown }; // errors of Bun.listen carry their name
+    const cause = typeof code === "string" ? code : "EINVAL";
+    throw new ListenError(textOf(target), cause, explain(null, target, cause));
+  }
+}
+
+function toListening(
+  target: Target,
+  port: number,
+  opened: TCPSocketListener<SocketEvents> | UnixSocketListener<SocketEvents>,
+): Listening {
+  return {
+    address: "path" in target ? textOf(target) : textOf({ ip: target.ip, port }),
+    port,
+    stop() {
+      opened.stop(false);
+      if ("path" in target && !target.path.startsWith("@") && existsSync(target.path)) {
+        unlinkSync(target.path);
+      }
+    },
+  };
+}
+
+/** Removes the socket file that a process left behind; one that still answers stays, and the bind then says so. */
+function removeStale(c: Libc | null, path: string): void {
+  if (path.startsWith("@") || !existsSync(path) || !lstatSync(path).isSocket()) return;
+  if (c === null) return unlinkSync(path);
+  const sockaddr = encodeUnix(path);
+  if (sockaddr === null) return;
+  const fd = c.socket(
+    linux.AF_UNIX,
+    linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC,
+    0,
+  );
+  if (fd < 0) return;
+  const isDead = c.connect(fd, sockaddr, sockaddr.length) !== 0 && lastError(c) === "ECONNREFUSED";
+  c.close(fd);
+  if (isDead) unlinkSync(path);
+}
+
+function setFlag(c: Libc, fd: number, level: number, name: number, value: number): number {
+  const bytes = new Int32Array(new ArrayBuffer(4)).fill(value);
+  return c.setsockopt(fd, level, name, bytes, 4);
+}
+
+function boundPort(c: Libc, fd: number, size: number): number {
+  const address = new Uint8Array(new ArrayBuffer(size));
+  const length = new Uint32Array(new ArrayBuffer(4)).fill(size);
+  return c.getsockname(fd, address, length) === 0 ? portOf(address) : 0;
+}
+
+function textOf(target: Target): string {
+  if ("path" in target) return `unix:${target.path}`;
+  return target.ip.includes(":") ? `[${target.ip}]:${target.port}` : `${target.ip}:${target.port}`;
+}
+
+function explain(c: Libc | null, target: Target, code: string): string {
+  const words = describeError(c, code);
+  if (code === "EADDRINUSE") return `${words} (${code}): another program listens there`;
+  if (code === "EACCES" && "port" in target && target.port < 1024) {
+    return `${words} (${code}): ports below 1024 need privileges`;
+  }
+  if (code === "EADDRNOTAVAIL") return `${words} (${code}): no interface here has this address`;
+  return `${words} (${code})`;
+}

@@ -1,0 +1,110 @@
+// The few calls of libc that Bun has no door to: sockets made by hand, the descriptor limit. Every use has a portable
+// way out: `libc` is null where the library cannot be opened.
+import { dlopen, read } from "bun:ffi";
+
+const symbols = {
+  socket: { args: ["int", "int", "int"], returns: "int" },
+  bind: { args: ["int", "buffer", "uint32_t"], returns: "int" },
+  listen: { args: ["int", "int"], returns: "int" },
+  connect: { args: ["int", "buffer", "uint32_t"], returns: "int" },
+  getsockname: { args: ["int", "buffer", "buffer"], returns: "int" },
+  setsockopt: { args: ["int", "int", "int", "buffer", "uint32_t"], returns: "int" },
+  close: { args: ["int"], returns: "int" },
+  getrlimit: { args: ["int", "buffer"], returns: "int" },
+  setrlimit: { args: ["int", "buffer"], returns: "int" },
+  strerror: { args: ["int"], returns: "cstring" },
+  __errno_location: { args: [], returns: "ptr" },
+} as const;
+
+function open() {
+  if (process.platform !== "linux") return null;
+  const musl = `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`;
+  for (const name of ["libc.so.6", musl]) {
+    try {
+      return dlopen(name, symbols).symbols;
+    } catch {
+      // Not this C library; the next, or the portable way.
+    }
+  }
+  return null;
+}
+
+export const libc = open();
+export type Libc = NonNullable<typeof libc>;
+
+/** The constants of Linux that x86-64 and arm64 share. */
+export const linux = {
+  AF_UNIX: 1,
+  AF_INET: 2,
+  AF_INET6: 10,
+  SOCK_STREAM: 1,
+  SOCK_NONBLOCK: 0o4000,
+  SOCK_CLOEXEC: 0o2000000,
+  SOL_SOCKET: 1,
+  SO_REUSEADDR: 2,
+  IPPROTO_IP: 0,
+  IP_BIND_ADDRESS_NO_PORT: 24,
+  IPPROTO_IPV6: 41,
+  IPV6_V6ONLY: 26,
+  RLIMIT_NOFILE: 7,
+} as const;
+
+const errnoNames: Readonly<Record<number, string>> = {
+  1: "EPERM",
+  2: "ENOENT",
+  4: "EINTR",
+  11: "EAGAIN",
+  12: "ENOMEM",
+  13: "EACCES",
+  20: "ENOTDIR",
+  22: "EINVAL",
+  23: "ENFILE",
+  24: "EMFILE",
+  30: "EROFS",
+  36: "ENAMETOOLONG",
+  97: "EAFNOSUPPORT",
+  98: "EADDRINUSE",
+  99: "EADDRNOTAVAIL",
+  101: "ENETUNREACH",
+  104: "ECONNRESET",
+  105: "ENOBUFS",
+  110: "ETIMEDOUT",
+  111: "ECONNREFUSED",
+  113: "EHOSTUNREACH",
+  115: "EINPROGRESS",
+};
+
+/** The name of the last call's error; read it right after the call. */
+export function lastError(c: Libc): string {
+  const at = c.__errno_location();
+  const errno = at === null ? 0 : read.i32(at, 0);
+  return errnoNames[errno] ?? `errno ${errno}`;
+}
+
+/** Words for an error's name, such as `Address already in use`. */
+export function describeError(c: Libc | null, code: string): string {
+  const errno = Object.keys(errnoNames).find((each) => errnoNames[Number(each)] === code);
+  if (c === null || errno === undefined) return code;
+  return c.strerror(Number(errno))?.toString() ?? code;
+}
+
+/**
+ * Raises the soft limit of open descriptors to the hard one.
+ * @returns the limit now in force, or null where it cannot be asked.
+ */
+export function raiseDescriptorLimit(c: Libc | null): number | null {
+  if (c === null) return null;
+  const limits = new BigUint64Array(new ArrayBuffer(16)); // soft, hard
+  if (c.getrlimit(linux.RLIMIT_NOFILE, limits) !== 0) return null;
+  const soft = limits[0] ?? 0n;
+  const hard = limits[1] ?? 0n;
+  if (soft < hard) {
+    limits[0] = hard;
+    if (c.setrlimit(linux.RLIMIT_NOFILE, limits) !== 0) return clamp(soft);
+  }
+  return clamp(hard);
+}
+
+function clamp(count: bigint): number {
+  return Number(count > 1n << 30n ? 1n << 30n : count);
+}
