@@ -74,6 +74,7 @@ function listenByDescriptor(
     allowHalfOpen: true,
     socket,
   } as never); // `fd` is missing in Bun's types
+  c.listen(fd, backlogCount); // Bun has called it again, with a backlog of its own
   return toListening(target, port, opened);
 }
 

@@ -1,0 +1,113 @@
+// Runs one small loop of the core in a process of its own and prints nanoseconds per step as JSON.
+//
+//   bun bench/micro.ts ring|array COUNT
+//   bun bench/micro.ts flush COUNT BURST ARRIVALS     ARRIVALS make a flush; 0: the end of the turn does
+//   bun bench/micro.ts pick COUNT DESTINATIONS POLICY
+
+import { Batch } from "../src/core/batch.ts";
+import type { Waiter } from "../src/core/batch.ts";
+import { Board } from "../src/core/board.ts";
+import { Destinations } from "../src/core/destination.ts";
+import type { Destination } from "../src/core/destination.ts";
+import type { DialAddress } from "../src/core/engine.ts";
+import { policyOf } from "../src/core/policy.ts";
+import type { PolicyName } from "../src/core/policy.ts";
+import { Ring } from "../src/core/ring.ts";
+import { Sweep } from "../src/core/sweep.ts";
+
+/** Items that wait, or connections that are open, while a loop runs. */
+const DEPTH = 64;
+const WARM_SHARE = 0.1;
+
+interface Item {
+  readonly index: number;
+}
+
+const [what = "", countText = "", ...rest] = process.argv.slice(2);
+const count = Number(countText);
+const step = await loop(what, rest);
+await step(Math.ceil(count * WARM_SHARE));
+const startAt = Bun.nanoseconds();
+await step(count);
+process.stdout.write(`${JSON.stringify({ ns: (Bun.nanoseconds() - startAt) / count })}\n`);
+
+/** @returns a function that does so many steps. */
+function loop(name: string, words: readonly string[]): (count: number) => void | Promise<void> {
+  if (name === "ring") return throughRing();
+  if (name === "array") return throughArray;
+  if (name === "flush") return flushes(Number(words[0]), Number(words[1]));
+  if (name === "pick") return picks(Number(words[0]), (words[1] ?? "pull") as PolicyName); // checked by policyOf
+  throw new Error(`no loop is called ${name}`);
+}
+
+function throughRing(): (count: number) => void {
+  const ring = new Ring<Item>(2 * DEPTH);
+  for (let index = 0; index < DEPTH; index++) ring.push({ index });
+  return (steps) => {
+    for (let n = 0; n < steps; n++) {
+      const item = ring.shift();
+      if (item !== null) ring.push(item);
+    }
+  };
+}
+
+/** As the original's list: each arrival makes a new object, each departure leaves one behind. */
+function throughArray(steps: number): void {
+  const items: Item[] = Array.from({ length: DEPTH }, (_, index) => ({ index }));
+  let sum = 0;
+  for (let index = 0; index < steps; index++) {
+    items.push({ index });
+    sum += items.shift()?.index ?? 0;
+  }
+  if (sum < 0) throw new Error("the loop must not be dropped");
+}
+
+function flushes(burst: number, arrivals: number): (count: number) => Promise<void> {
+  let placed = 0;
+  const room = {
+    place: () => ((placed += 1), true),
+    refuse: () => {},
+    flushCount: () => (arrivals === 0 ? 2 * DEPTH : arrivals),
+  };
+  const limits = { queueCountMax: 1024, connectionCountMax: 1024, flushMs: 0 };
+  const batch = new Batch<Waiter>(room, limits);
+  const waiters = Array.from({ length: burst }, (_, order) => ({
+    order,
+    left: false,
+    returned: false,
+  }));
+  return async (steps) => {
+    for (let done = 0; done < steps; done += burst) {
+      for (const waiter of waiters) batch.add(waiter);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    if (placed < steps) throw new Error("not all were placed");
+  };
+}
+
+function picks(destinationCount: number, policy: PolicyName): (count: number) => void {
+  const board = new Board({ destinationCountMax: destinationCount, threadCount: 1 });
+  const plans = Array.from({ length: destinationCount }, (_, index) => ({
+    name: `d${index}`,
+    // Nobody dials it, so it may be anything.
+    addresses: [{} as DialAddress],
+    slots: 0,
+    weight: 1,
+    backup: false,
+  }));
+  const destinations = new Destinations(
+    plans,
+    board,
+    (own, members) => policyOf(policy, own, members),
+    new Sweep(() => 0),
+    { onOut: () => {}, onBack: () => {} },
+  );
+  const open = new Array<Destination | null>(DEPTH).fill(null);
+  return (steps) => {
+    for (let n = 0; n < steps; n++) {
+      const before = open[n % DEPTH];
+      if (before) destinations.release(before);
+      open[n % DEPTH] = destinations.take(n);
+    }
+  };
+}

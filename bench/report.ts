@@ -1,0 +1,167 @@
+// Renders what was measured: a table for the terminal, RESULTS.md from every stored row.
+
+import type { Environment } from "./environment.ts";
+import { PEERS, PLAIN, configurationOf } from "./programs.ts";
+import { STEAL_SHARE_MAX, judge, valuesOf } from "./row.ts";
+import type { Limit, Measure, Sample, Verdict } from "./row.ts";
+import { median } from "./stats.ts";
+
+/** All that is kept of one row's run: enough to render it again. */
+export interface RowResult {
+  readonly row: string;
+  readonly title: string;
+  readonly method: string;
+  readonly measures: readonly Measure[];
+  readonly rest: string | null;
+  readonly limits: readonly Limit[];
+  readonly environment: Environment;
+  /** Something that the row cannot do without is absent; there are no samples. */
+  readonly blocked: boolean;
+  /** What is absent, a line each. */
+  readonly skipped: readonly string[];
+  readonly samples: readonly Sample[];
+}
+
+/** One line for each condition and program: medians, and the range of the first measure. */
+export function renderTable(result: RowResult): string {
+  const { samples, measures } = result;
+  const conditions = [...new Set(samples.map(({ condition }) => condition))];
+  const programs = [...new Set(samples.map(({ program }) => program))];
+  const named = conditions.some((condition) => condition !== "");
+  const head = [
+    ...(named ? ["case"] : []),
+    "program",
+    ...measures.map(({ title }, index) => (index === 0 ? `${title} (range)` : title)),
+    ...(result.rest === null ? [] : [result.rest]),
+    "rounds",
+  ];
+  const lines = conditions.flatMap((condition) =>
+    programs.flatMap((program) => {
+      const own = samples.filter((one) => one.condition === condition && one.program === program);
+      if (own.length === 0) return [];
+      const cells = measures.map(({ key, digits }, index) => {
+        const values = [...valuesOf(samples, condition, program, key).values()];
+        const middle = median(values).toFixed(digits);
+        if (index > 0 || values.length < 2) return middle;
+        return `${middle} (${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)})`;
+      });
+      const rest = result.rest === null ? [] : [restOf(own, measures)];
+      return [[...(named ? [condition] : []), program, ...cells, ...rest, String(own.length)]];
+    }),
+  );
+  return table(head, lines);
+}
+
+/** The limits, with what was found and whether it holds. */
+export function renderVerdicts(results: readonly RowResult[]): string {
+  const verdicts = results.flatMap(({ limits, samples }) =>
+    limits.map((limit) => judge(limit, samples)),
+  );
+  const head = ["limit", "iawlb", "better peer", "figure (95 % of its median)", "bound", ""];
+  return table(head, verdicts.map(verdictCells));
+}
+
+export function renderReport(results: readonly RowResult[]): string {
+  const last = results
+    .map(({ environment }) => environment)
+    .toSorted(byDate)
+    .at(-1);
+  if (last === undefined) return "";
+  const stolen = results
+    .flatMap(({ samples }) => samples)
+    .filter((one) => one.stealShare > STEAL_SHARE_MAX);
+  return `# Results
+
+Written by \`bun bench/run.ts\`; the raw figures are in \`bench/results/\`. All traffic is on loopback.
+
+- Machine: ${last.machine}
+- Versions: ${last.versions.join("; ")}
+- Commit ${last.commit}, ${last.date} (a row measured at another time says so)
+
+## Limits
+
+One thread. A ratio is iawlb's median over that of the better of HAProxy and nginx in the same run; the interval is
+the bootstrap's, of the ratios by round.
+
+${renderVerdicts(results)}
+
+## Method
+
+The balancer has one core, load and destinations the other. A round starts each program afresh, forwards in one round and backwards in the
+next, and begins only when an answer has come through it. Processor time is the sum of \`schedstat\` over all threads and children before and
+after; memory is PSS. A load with one failed connection is no figure. Of ${results.reduce((sum, { samples }) => sum + samples.length, 0)} measurements, ${stolen.length} were
+left out because the host took more than ${STEAL_SHARE_MAX * 100} % of the machine. On loopback the sender's system call pays for the receiver's work: compare, do not add.
+
+${results.map((result) => renderSection(result, last)).join("\n\n")}
+
+## Configurations
+
+${configurations()}
+`;
+}
+
+function renderSection(result: RowResult, last: Environment): string {
+  const { environment, skipped } = result;
+  const elsewhere = environment.commit !== last.commit || environment.machine !== last.machine;
+  const notes = [
+    result.method,
+    ...(elsewhere
+      ? [`(Commit ${environment.commit}, ${environment.date}, ${environment.machine}.)`]
+      : []),
+    ...skipped,
+  ];
+  return `## ${result.title}\n\n${notes.join("\n\n")}\n\n${renderTable(result)}`;
+}
+
+function verdictCells({
+  limit,
+  iawlb,
+  peer,
+  peerValue,
+  figure,
+  interval,
+  reached,
+}: Verdict): string[] {
+  const plain = (value: number) => Number(value.toPrecision(3)).toString();
+  const sign = limit.sense === "at most" ? "≤" : "≥";
+  if (Number.isNaN(figure))
+    return [limit.title, "–", "–", "–", `${sign} ${limit.bound}`, "not measured"];
+  const unit = limit.unit === "" ? "" : ` ${limit.unit}`;
+  return [
+    limit.title,
+    `${plain(iawlb)}${unit}`,
+    peer === "" ? "–" : `${peer} ${plain(peerValue)}${unit}`,
+    `${figure.toFixed(3)} (${interval.low.toFixed(3)}–${interval.high.toFixed(3)})`,
+    `${sign} ${limit.bound}${limit.kind === "value" ? unit : ""}`,
+    reached ? "reached" : "**not reached**",
+  ];
+}
+
+function restOf(samples: readonly Sample[], measures: readonly Measure[]): string {
+  const known = new Set(measures.map(({ key }) => key));
+  return Object.entries(samples[0]?.values ?? {})
+    .filter(([key]) => !known.has(key))
+    .map(([key, value]) => `${key} ${value.toFixed(2)}`)
+    .join(", ");
+}
+
+function configurations(): string {
+  const setting = { ...PLAIN, ports: [3001, 3002] };
+  const peers = PEERS.map(
+    (name) => `\`\`\`\n${configurationOf(name, setting, 8080).trimEnd()}\n\`\`\``,
+  );
+  const own = `\`\`\`\n${configurationOf("iawlb", setting, 8080)}\n\`\`\``;
+  return `${[own, ...peers].join("\n\n")}
+
+In front of one-slot destinations: \`--slots 1\`; \`balance leastconn\`, \`balance roundrobin\`, or \`balance leastconn\` with \`maxconn 1\` on each
+server; \`least_conn\`.`;
+}
+
+function table(head: readonly string[], lines: readonly (readonly string[])[]): string {
+  const row = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [row(head), row(head.map(() => "---")), ...lines.map(row)].join("\n");
+}
+
+function byDate(a: Environment, b: Environment): number {
+  return a.date < b.date ? -1 : Number(a.date > b.date);
+}

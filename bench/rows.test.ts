@@ -1,0 +1,43 @@
+// Every row in its small form: it runs, counts what it should, and nothing fails. Never how fast.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { environment } from "./environment.ts";
+import { SMALL, openBench, runRow } from "./harness.ts";
+import type { OpenBench } from "./harness.ts";
+import { renderTable } from "./report.ts";
+import { ROWS } from "./rows/index.ts";
+
+const ROW_MS = 60_000;
+let bench: OpenBench;
+
+beforeAll(async () => {
+  bench = { ...(await openBench(SMALL)), say: () => {} };
+});
+
+afterAll(() => bench.load.close());
+
+test.each(ROWS.map((row) => [row.name, row] as const))(
+  "%s: runs, counts, fails nowhere",
+  async (name, row) => {
+    const result = await runRow(bench, row, environment());
+    for (const line of result.skipped) process.stdout.write(`${name}: ${line}\n`);
+    if (result.blocked) return;
+
+    expect(result.samples).not.toBeEmpty();
+    const wrong = result.samples.filter(({ values }) =>
+      Object.values(values).some((value) => !Number.isFinite(value) || value < 0),
+    );
+    expect(wrong).toEqual([]);
+    for (const { key } of result.measures) {
+      expect(result.samples.some(({ values }) => (values[key] ?? 0) > 0)).toBeTrue();
+    }
+    // Each condition has been measured with the same programs.
+    const conditions = Map.groupBy(result.samples, ({ condition }) => condition);
+    const programs = [...conditions.values()].map((samples) =>
+      samples.map((each) => each.program).sort(),
+    );
+    expect(new Set(programs.map(String)).size).toBe(1);
+    expect(renderTable(result).split("\n").length).toBeGreaterThan(2);
+  },
+  ROW_MS,
+);

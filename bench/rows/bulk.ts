@@ -1,0 +1,73 @@
+// Processor time and speed of a GiB, over one connection and over 64.
+
+import { PLAIN } from "../programs.ts";
+import { interleave, metered, withProgram } from "../row.ts";
+import type { Limit, Row, Sample } from "../row.ts";
+
+const GIB = 2 ** 30;
+const CASES = [1, 64] as const;
+
+export const bulk: Row = {
+  name: "bulk",
+  title: "Bulk",
+  method:
+    "The destination sends from memory, the client drops what comes (MSG_TRUNC), so that the balancer is the narrow place. 0.5 GiB of warm-up, then 3 GiB.",
+  needs: "load",
+  measures: [
+    { key: "cpuSeconds", title: "CPU per GiB, s", digits: 3 },
+    { key: "gibPerSecond", title: "GiB/s", digits: 2 },
+  ],
+  limits: CASES.flatMap((count): Limit[] => [
+    {
+      title: `CPU per bulk GiB, ${conditionOf(count)}`,
+      condition: conditionOf(count),
+      measure: "cpuSeconds",
+      kind: "ratio",
+      sense: "at most",
+      bound: 1.25,
+      unit: "s",
+    },
+    {
+      title: `bulk throughput, ${conditionOf(count)}`,
+      condition: conditionOf(count),
+      measure: "gibPerSecond",
+      kind: "ratio",
+      sense: "at least",
+      bound: 1.1,
+      unit: "GiB/s",
+    },
+  ]),
+  run: async (bench) => {
+    await using destinations = await bench.load.serve(1, "keep");
+    const setting = { ...PLAIN, ports: destinations.ports };
+    const [warmGib, gib] = bench.small ? [0.0625, 0.25] : [0.5, 3];
+    const samples: Sample[] = [];
+    for (const count of CASES) {
+      const run = (port: number, size: number) =>
+        bench.load.bulk(port, count, (size * GIB) / count);
+      const measured = await interleave(
+        bench,
+        bench.programs,
+        bench.small ? 1 : 9,
+        conditionOf(count),
+        (name) =>
+          withProgram(bench, name, setting, async (running) => {
+            await run(running.port, warmGib);
+            const { result, cpuSeconds } = await metered(running, () => run(running.port, gib));
+            const size = result.bytes / GIB;
+            return {
+              cpuSeconds: cpuSeconds / size,
+              gibPerSecond: size / result.seconds,
+              gib: size,
+            };
+          }),
+      );
+      samples.push(...measured);
+    }
+    return samples;
+  },
+};
+
+function conditionOf(count: number): string {
+  return count === 1 ? "1 connection" : `${count} connections`;
+}

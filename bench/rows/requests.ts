@@ -1,0 +1,73 @@
+// Processor time of one request on a kept connection; and the same program against itself.
+
+import { PLAIN } from "../programs.ts";
+import type { ProgramName } from "../programs.ts";
+import { interleave, metered, withProgram } from "../row.ts";
+import type { Bench, Row } from "../row.ts";
+
+const CONNECTIONS = 32;
+const DESTINATIONS = 4;
+
+const MEASURES = [
+  { key: "cpuUs", title: "CPU per request, µs", digits: 2 },
+  { key: "perSecond", title: "requests/s", digits: 0 },
+] as const;
+
+export const requests: Row = {
+  name: "requests",
+  title: "Keep-alive requests",
+  method: `wrk, 1 thread, ${CONNECTIONS} kept connections, ${DESTINATIONS} destinations that answer 40 bytes at once; 2 s of warm-up, then 3 s.`,
+  needs: "wrk",
+  measures: MEASURES,
+  limits: [
+    {
+      title: "CPU per keep-alive request",
+      condition: "",
+      measure: "cpuUs",
+      kind: "ratio",
+      sense: "at most",
+      bound: 1.05,
+      unit: "µs",
+    },
+  ],
+  run: (bench) => run(bench, bench.programs, 10, (name) => name),
+};
+
+/** A against A: what differs here is the machine's noise, and no ratio below it means anything. */
+export const nothing: Row = {
+  name: "null",
+  title: "Null test: one program against itself",
+  method:
+    "The row above with the same peer as A and as B. The interval of B over A must hold 1.00 within 3 %, else the machine is too noisy today.",
+  needs: "wrk",
+  measures: MEASURES,
+  limits: [],
+  run: (bench) => {
+    const peer = bench.programs.find((name) => name !== "iawlb") ?? "iawlb";
+    return run(bench, [`${peer} A`, `${peer} B`], 10, () => peer);
+  },
+};
+
+async function run<Name extends string>(
+  bench: Bench,
+  names: readonly Name[],
+  rounds: number,
+  programOf: (name: Name) => ProgramName,
+) {
+  await using destinations = await bench.load.serve(DESTINATIONS, "keep");
+  const setting = { ...PLAIN, ports: destinations.ports };
+  const [warmSeconds, seconds] = bench.small ? [0, 1] : [2, 3];
+  return await interleave(bench, names, bench.small ? 1 : rounds, "", (name) =>
+    withProgram(bench, programOf(name), setting, async (running) => {
+      if (warmSeconds > 0) await bench.load.wrk(running.port, warmSeconds, CONNECTIONS);
+      const { result, cpuSeconds } = await metered(running, () =>
+        bench.load.wrk(running.port, seconds, CONNECTIONS),
+      );
+      return {
+        cpuUs: (cpuSeconds / result.count) * 1e6,
+        perSecond: result.count / result.seconds,
+        count: result.count,
+      };
+    }),
+  );
+}

@@ -1,0 +1,156 @@
+// Tail latency in front of destinations that serve one connection at a time, against the theory.
+
+import { join } from "node:path";
+import { centralQueue, encodeTrace, makeTrace, pushedQueues } from "../central-queue.ts";
+import type { Push, Service, Trace } from "../central-queue.ts";
+import { NO_SERVICE } from "../load.ts";
+import type { ProgramName, Setting } from "../programs.ts";
+import { interleave, withProgram } from "../row.ts";
+import type { Bench, Limit, Row, Sample } from "../row.ts";
+import { quantile } from "../stats.ts";
+
+const DESTINATIONS = 4;
+const MEAN_NS = 5e6;
+const SERVICES = ["exponential", "lognormal"] as const;
+const LOADS = [0.5, 0.7, 0.8, 0.9] as const;
+/** The load of the limit: repeated with another trace each round. */
+const JUDGED_LOAD = 0.8;
+/** Arrivals that fill an empty system say little. */
+const LEFT_OUT_SHARE = 0.1;
+
+interface Contender {
+  readonly label: string;
+  readonly program: ProgramName;
+  readonly setting: Omit<Setting, "ports">;
+  /** What theory makes of its way; null: one central queue. */
+  readonly push: Push | null;
+}
+
+const CONTENDERS: readonly Contender[] = [
+  contender("iawlb", "iawlb", 1, null),
+  contender("haproxy maxconn 1", "haproxy", 1, null),
+  contender("haproxy leastconn", "haproxy", 0, "least-connections"),
+  contender("haproxy roundrobin", "haproxy", 0, "round-robin"),
+  contender("nginx least_conn", "nginx", 0, "least-connections"),
+];
+
+export const tail: Row = {
+  name: "tail",
+  title: "Tail latency",
+  method: `Open loop: a recorded trace of Poisson arrivals, one connection each, is replayed to ${DESTINATIONS} destinations that serve one connection at a time and really sleep, ${MEAN_NS / 1e6} ms on average; times count from the intended arrival. Each quantile is divided by that of the theoretical central queue for the very same trace; the first tenth is left out. "theory" is what a program's own way would give at no cost.`,
+  needs: "load",
+  measures: [
+    { key: "p50Ratio", title: "p50 / central", digits: 2 },
+    { key: "p99Ratio", title: "p99 / central", digits: 2 },
+    { key: "theoryRatio", title: "theory", digits: 2 },
+    { key: "p99Ms", title: "p99, ms", digits: 1 },
+  ],
+  limits: SERVICES.map((service): Limit => {
+    const condition = conditionOf(service, JUDGED_LOAD);
+    const title = `p99 over the central queue's, ${condition}`;
+    return {
+      title,
+      condition,
+      measure: "p99Ratio",
+      kind: "value",
+      sense: "at most",
+      bound: 1.15,
+      unit: "",
+    };
+  }),
+  run: async (bench) => {
+    const samples: Sample[] = [];
+    await using _awake = bench.load.keepAwake("load");
+    const contenders = CONTENDERS.filter(({ program }) => bench.programs.includes(program));
+    for (const service of SERVICES) {
+      for (const load of bench.small ? [JUDGED_LOAD] : LOADS) {
+        samples.push(...(await runCase(bench, contenders, service, load)));
+      }
+    }
+    return samples;
+  },
+};
+
+async function runCase(
+  bench: Bench,
+  contenders: readonly Contender[],
+  service: Service,
+  load: number,
+): Promise<Sample[]> {
+  const judged = load === JUDGED_LOAD && !bench.small;
+  const count = bench.small ? 200 : judged ? 4000 : 3000;
+  const traces = new Map<number, Trace>();
+  const measure = async (label: string, round: number) => {
+    const chosen = contenders.find((one) => one.label === label);
+    if (chosen === undefined) throw new Error(`no contender ${label}`);
+    const trace =
+      traces.get(round) ??
+      makeTrace({
+        service,
+        load,
+        count,
+        meanNs: MEAN_NS,
+        destinationCount: DESTINATIONS,
+        seed: round + 1,
+      });
+    traces.set(round, trace);
+    return await replay(bench, chosen, trace);
+  };
+  const labels = contenders.map(({ label }) => label);
+  const condition = conditionOf(service, load);
+  const first = await interleave(bench, labels, 1, condition, measure);
+  if (!judged || bench.rounds !== undefined) return first;
+  // Only what waits in the balancer itself is near enough to the limit to need more rounds.
+  const near = contenders.filter(({ push }) => push === null).map(({ label }) => label);
+  const more = await interleave(bench, near, 4, condition, (label, round) =>
+    measure(label, round + 1),
+  );
+  return [...first, ...more.map((sample) => ({ ...sample, round: sample.round + 1 }))];
+}
+
+async function replay(bench: Bench, { program, setting, push }: Contender, trace: Trace) {
+  const path = join(bench.load.directory, "trace");
+  await Bun.write(path, encodeTrace(trace).buffer);
+  await using slots = await bench.load.slots(DESTINATIONS);
+  return await withProgram(bench, program, { ...setting, ports: slots.ports }, async ({ port }) => {
+    await bench.load.connect(port, bench.small ? 100 : 5000, 16, NO_SERVICE);
+    const { responseNs, lateP50Us, lateP99Us, count } = await bench.load.replay(port, path);
+    const central = settled(centralQueue(trace, DESTINATIONS));
+    const theory = push === null ? central : settled(pushedQueues(trace, DESTINATIONS, push));
+    const seen = settled(responseNs);
+    const ratio = (share: number) => quantile(seen, share) / quantile(central, share);
+    return {
+      p50Ratio: ratio(0.5),
+      p90Ratio: ratio(0.9),
+      p99Ratio: ratio(0.99),
+      theoryRatio: quantile(theory, 0.99) / quantile(central, 0.99),
+      meanRatio: mean(seen) / mean(central),
+      p99Ms: quantile(seen, 0.99) / 1e6,
+      lateP50Us,
+      lateP99Us,
+      count,
+    };
+  });
+}
+
+function contender(
+  label: string,
+  program: ProgramName,
+  slots: number,
+  push: Push | null,
+): Contender {
+  const balance = push === "round-robin" ? push : "least-connections";
+  return { label, program, setting: { balance, slots, probe: NO_SERVICE }, push };
+}
+
+export function conditionOf(service: Service, load: number): string {
+  return `${service} ${load}`;
+}
+
+function settled(values: Float64Array): Float64Array {
+  return values.subarray(Math.floor(values.length * LEFT_OUT_SHARE));
+}
+
+function mean(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
