@@ -29,10 +29,12 @@ const TICKS = [1, 1.25, 1.5, 2, 3, 4, 6] as const;
 
 /** @returns the SVG, or null when the tail was not measured. */
 export function drawTail(result: RowResult): string | null {
-  const cases = [...new Set(result.samples.map(({ condition }) => condition))].map((condition) => {
-    const [service = "", load = ""] = condition.split(" ");
-    return { condition, service, load: Number(load) };
-  });
+  const cases = [...new Set(result.samples.map(({ condition }) => condition))].flatMap(
+    (condition) => {
+      const [, service, load] = /^(\w+) ([\d.]+)$/.exec(condition) ?? [];
+      return service === undefined ? [] : [{ condition, service, load: Number(load) }];
+    },
+  );
   const services = [...new Set(cases.map(({ service }) => service))];
   const ratios = (condition: string, program: string) =>
     median(valuesOf(result.samples, condition, program, "p99Ratio").values());

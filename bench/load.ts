@@ -37,7 +37,7 @@ export interface Cores {
   readonly balancer: number;
 }
 
-export function chooseCores(): Cores {
+function chooseCores(): Cores {
   const [first, second] = allowedCpus();
   return first === undefined || second === undefined
     ? { load: -1, balancer: -1 }

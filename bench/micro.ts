@@ -102,7 +102,7 @@ function picks(destinationCount: number, policy: PolicyName): (count: number) =>
     new Sweep(() => 0),
     { onOut: () => {}, onBack: () => {} },
   );
-  const open = new Array<Destination | null>(DEPTH).fill(null);
+  const open = Array.from({ length: DEPTH }, (): Destination | null => null);
   return (steps) => {
     for (let n = 0; n < steps; n++) {
       const before = open[n % DEPTH];

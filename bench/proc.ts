@@ -46,14 +46,25 @@ export function cpuSecondsBetween(before: CpuTimes, after: CpuTimes): number {
   return ns / 1e9;
 }
 
-/** Memory of the process and its children, shared pages by their share. 0 when /proc does not tell. */
-export function pssKiB(pid: number): number {
-  let sum = 0;
-  for (const member of processTree(pid)) {
-    const match = /^Pss:\s+(\d+) kB/m.exec(read(`/proc/${member}/smaps_rollup`));
-    sum += Number(match?.[1] ?? 0);
-  }
-  return sum;
+export interface Memory {
+  /** All of it, shared pages by their share. */
+  readonly pssKiB: number;
+  /**
+   * The part that no file backs: heaps and stacks. Only this may be compared between two moments, since the share of a
+   * program's own pages changes whenever another process of the same program comes or goes.
+   */
+  readonly anonKiB: number;
+}
+
+/** Memory of the process and its children. Zeros when /proc does not tell. */
+export function memory(pid: number): Memory {
+  const fields = processTree(pid).map((member) => read(`/proc/${member}/smaps_rollup`));
+  const sum = (name: string) =>
+    fields.reduce(
+      (total, text) => total + Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0),
+      0,
+    );
+  return { pssKiB: sum("Pss"), anonKiB: sum("Pss_Anon") + sum("Pss_Shmem") };
 }
 
 /** Ticks of all processors since the start of the machine. */

@@ -10,7 +10,7 @@ export const PEERS = ["haproxy", "nginx"] as const;
 export type Peer = (typeof PEERS)[number];
 export type ProgramName = "iawlb" | Peer;
 
-export type Balance = "round-robin" | "least-connections";
+type Balance = "round-robin" | "least-connections";
 
 /** What a balancer stands in front of. */
 export interface Setting {

@@ -83,9 +83,11 @@ export async function interleave<Name extends string>(
   roundCount: number,
   condition: string,
   measure: (name: Name, round: number) => Promise<Readonly<Record<string, number>>>,
+  firstRound = 0,
 ): Promise<Sample[]> {
   const samples: Sample[] = [];
-  for (let round = 0; round < (bench.rounds ?? roundCount); round++) {
+  const end = firstRound + (bench.rounds ?? roundCount);
+  for (let round = firstRound; round < end; round++) {
     for (const program of round % 2 === 0 ? names : names.toReversed()) {
       const before = machineTicks();
       const values = await measure(program, round);
@@ -169,7 +171,8 @@ export function judge(limit: Limit, samples: readonly Sample[]): Verdict {
 }
 
 function betterPeer(limit: Limit, samples: readonly Sample[]): string {
-  const peers = new Set(samples.map(({ program }) => program).filter((name) => name !== "iawlb"));
+  const judged = limit.program ?? "iawlb";
+  const peers = new Set(samples.map(({ program }) => program).filter((name) => name !== judged));
   const sign = limit.sense === "at most" ? 1 : -1;
   const known = [...peers].flatMap((name) => {
     const value = median(valuesOf(samples, limit.condition, name, limit.measure).values());

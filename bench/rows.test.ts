@@ -34,7 +34,7 @@ test.each(ROWS.map((row) => [row.name, row] as const))(
     // Each condition has been measured with the same programs.
     const conditions = Map.groupBy(result.samples, ({ condition }) => condition);
     const programs = [...conditions.values()].map((samples) =>
-      samples.map((each) => each.program).sort(),
+      samples.map((each) => each.program).toSorted(),
     );
     expect(new Set(programs.map(String)).size).toBe(1);
     expect(renderTable(result).split("\n").length).toBeGreaterThan(2);

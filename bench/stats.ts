@@ -27,12 +27,12 @@ export function randomFrom(seed: number): Random {
 
 /** The value below which `share` of the values lie. NaN when there are none. */
 export function quantile(values: Iterable<number>, share: number): number {
-  const sorted = Float64Array.from(values).sort();
+  const sorted = Float64Array.from(values).toSorted();
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
 }
 
 export function median(values: Iterable<number>): number {
-  const sorted = Float64Array.from(values).sort();
+  const sorted = Float64Array.from(values).toSorted();
   const upper = sorted[sorted.length >> 1] ?? NaN;
   if (sorted.length % 2 === 1) return upper;
   return (upper + (sorted[(sorted.length >> 1) - 1] ?? NaN)) / 2;

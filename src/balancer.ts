@@ -10,21 +10,23 @@ import {
 } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import { isLiteral, resolve, resolveMs } from "./control/resolve.ts";
-import { Board, State } from "./core/board.ts";
+import { Board } from "./core/board.ts";
 import { Destinations, type Destination, type DestinationPlan } from "./core/destination.ts";
 import type { DialAddress, Listening } from "./core/engine.ts";
 import { Plane } from "./core/plane.ts";
 import { policyOf } from "./core/policy.ts";
-import { closeReasons, type CloseReason } from "./core/reason.ts";
 import { Sweep } from "./core/sweep.ts";
 import { BunEngine, type Target } from "./engine/bun.ts";
 import { listen, ListenError } from "./engine/listen.ts";
 import { libc, raiseDescriptorLimit } from "./linux/libc.ts";
+import { statusOf, type Status } from "./status.ts";
 
 export { ListenError };
+export type { Status };
 
-/** Descriptors kept for listeners, logs, names and the runtime itself. */
-const reservedDescriptorCount = 64;
+/** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
+const reservedDescriptorCountMax = 64;
+const reservedDescriptorCountMin = 24;
 /** Where the limit cannot be asked. */
 const descriptorCountFallback = 1024;
 
@@ -48,54 +50,6 @@ export interface Hooks {
   /** One record per connection, when it has ended. Called in its handler: store it, do the work later. */
   readonly access?: (record: AccessRecord) => void;
   readonly event?: (event: BalancerEvent) => void;
-}
-
-export interface DestinationStatus {
-  readonly name: string;
-  readonly state: "up" | "resting" | "out" | "trial" | "unresolved";
-  readonly used: number;
-  readonly slots: number;
-  readonly weight: number;
-  readonly backup: boolean;
-  readonly connections: number;
-  readonly failures: number;
-  readonly bytesUp: number;
-  readonly bytesDown: number;
-  /** Times it was put out, and why the last connect failed ("" = none did). */
-  readonly outCount: number;
-  readonly lastFault: string;
-}
-
-/** Milliseconds; null when nothing was observed. Each is the upper edge of a bucket 19 % wide. */
-export interface TimeStatus {
-  readonly p50: number | null;
-  readonly p90: number | null;
-  readonly p99: number | null;
-}
-
-export interface Status {
-  readonly addresses: readonly string[];
-  readonly accepted: number;
-  /** Open now, waiting ones included. */
-  readonly open: number;
-  readonly connectionCountMax: number;
-  readonly queue: {
-    readonly waiting: number;
-    /** Age of the one that waits longest. */
-    readonly oldestMs: number;
-    /** Connections that had to wait, since the start. */
-    readonly waited: number;
-    readonly countMax: number;
-  };
-  readonly closed: Readonly<Record<CloseReason, number>>;
-  readonly bytesUp: number;
-  readonly bytesDown: number;
-  readonly bytesUndelivered: number;
-  readonly localFaults: number;
-  readonly times: Readonly<
-    Record<"queue" | "connect" | "firstByte" | "session" | "handOff", TimeStatus>
-  >;
-  readonly destinations: readonly DestinationStatus[];
 }
 
 export interface Balancer {
@@ -126,10 +80,14 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const options = complete(given);
   const c = given.libc === false ? null : libc;
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
-  const possible = Math.max(1, Math.floor((descriptorCount - reservedDescriptorCount) / 2));
+  const reserved = Math.min(
+    reservedDescriptorCountMax,
+    Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
+  );
+  const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
   const wanted = options.connectionCountMax;
   if (wanted > possible) {
-    const message = `--max-connections ${wanted} needs ${wanted * 2 + reservedDescriptorCount} descriptors; the limit of ${descriptorCount} allows ${possible}`;
+    const message = `--max-connections ${wanted} needs ${wanted * 2 + reserved} descriptors; the limit of ${descriptorCount} allows ${possible}`;
     hooks.event?.({ kind: "warning", message });
   }
   const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
@@ -169,6 +127,8 @@ class Running implements Balancer {
   private readonly listeners: Listening[] = [];
   /** ms since 1970 at the zero of `performance.now`. */
   private readonly startedAt = Date.now() - performance.now();
+  /** Addresses of each name as last found. */
+  private readonly resolved = new Map<string, string>();
   private resolver: ReturnType<typeof setInterval> | null = null;
   private draining: Promise<void> | null = null;
   private onEmpty: (() => void) | null = null;
@@ -246,40 +206,8 @@ class Running implements Balancer {
   }
 
   status(): Status {
-    const { plane, destinations, options } = this;
-    const { numbers } = plane;
-    const oldest = plane.batch.peek();
-    const times = (name: keyof Status["times"]): TimeStatus => ({
-      p50: numbers.histograms[name].quantile(0.5),
-      p90: numbers.histograms[name].quantile(0.9),
-      p99: numbers.histograms[name].quantile(0.99),
-    });
-    const closed = closeReasons.map((reason) => [reason, numbers.get(`closed ${reason}`)]);
-    return {
-      addresses: this.addresses,
-      accepted: numbers.get("accepted"),
-      open: numbers.get("open"),
-      connectionCountMax: options.connectionCountMax,
-      queue: {
-        waiting: numbers.get("queued"),
-        oldestMs: oldest === null ? 0 : plane.now() - oldest.acceptedAt,
-        waited: numbers.get("waited"),
-        countMax: options.queueCountMax,
-      },
-      closed: Object.fromEntries(closed) as Record<CloseReason, number>, // the keys are the reasons
-      bytesUp: numbers.get("bytesUp"),
-      bytesDown: numbers.get("bytesDown"),
-      bytesUndelivered: numbers.get("bytesUndelivered"),
-      localFaults: numbers.get("localFaults"),
-      times: {
-        queue: times("queue"),
-        connect: times("connect"),
-        firstByte: times("firstByte"),
-        session: times("session"),
-        handOff: times("handOff"),
-      },
-      destinations: destinations.list.map((each) => this.destinationStatus(each)),
-    };
+    const { plane, destinations, options, addresses } = this;
+    return statusOf(plane, destinations, addresses, options);
   }
 
   drain(): Promise<void> {
@@ -305,8 +233,9 @@ class Running implements Balancer {
       pairs: plane.pairs.size - plane.numbers.get("queued"),
       waiting: plane.numbers.get("queued"),
     });
-    // What the kernel has queued is accepted first: a listener that closes resets it.
-    await new Promise((done) => setImmediate(done));
+    // What the kernel has queued is accepted first: a listener that closes resets it. After a signal the first
+    // immediate runs before the sockets are looked at, the second one after.
+    for (let turn = 0; turn < 2; turn += 1) await new Promise((done) => setImmediate(done));
     for (const listener of this.listeners) listener.stop();
     plane.refuseNew();
     if (plane.pairs.size > 0) {
@@ -344,55 +273,55 @@ class Running implements Balancer {
     return found.ips.map((ip) => ({ ip, port }));
   }
 
+  /** Looks up each name once and gives its addresses to every destination of that name. */
   private async resolveNames(): Promise<void> {
-    const { options, destinations } = this;
-    await Promise.all(
-      options.destinations.map(async ({ address, name }, row) => {
-        const destination = destinations.list[row];
-        if (destination === undefined || address.kind === "unix" || isFixed(address)) return;
-        const found = await resolve(address.host);
-        if ("cause" in found) {
-          if (destination.addresses.length > 0) return;
-          const message = `destination ${name}: the name does not resolve (${found.cause}); trying again every ${resolveMs / 1000} s`;
-          if (destination.lastFault !== found.cause) this.tell({ kind: "warning", message });
-          destination.lastFault = found.cause;
-          return;
-        }
-        const key = found.ips.join(" ");
-        if (this.resolved.get(destination) === key) return;
-        this.resolved.set(destination, key);
-        const targets = found.ips.map((ip) => this.engine.address({ ip, port: address.port }));
-        destinations.setAddresses(destination, targets);
-      }),
-    );
+    const hosts = new Map<string, Destination[]>();
+    this.options.destinations.forEach(({ address }, row) => {
+      const destination = this.destinations.list[row];
+      if (destination === undefined || address.kind === "unix" || isFixed(address)) return;
+      const sharers = hosts.get(address.host) ?? [];
+      hosts.set(address.host, sharers);
+      sharers.push(destination);
+    });
+    const each = async ([host, sharers]: [string, readonly Destination[]]): Promise<void> => {
+      const found = await resolve(host);
+      if ("ips" in found) this.useAddresses(host, found.ips, sharers);
+      else this.onUnresolved(host, found.cause);
+    };
+    await Promise.all([...hosts].map(each));
   }
 
-  private readonly resolved = new Map<Destination, string>();
+  private useAddresses(
+    host: string,
+    ips: readonly string[],
+    sharers: readonly Destination[],
+  ): void {
+    const key = ips.toSorted().join(" "); // servers of names like to turn the order round
+    if (this.resolved.get(host) === key) return;
+    this.resolved.set(host, key);
+    for (const destination of sharers) {
+      const address = this.options.destinations[destination.row]?.address;
+      if (address?.kind !== "tcp") continue;
+      const { port } = address;
+      this.destinations.setAddresses(
+        destination,
+        ips.map((ip) => this.engine.address({ ip, port })),
+      );
+    }
+  }
+
+  /** The last good answer is kept; a name that never had one is told once. */
+  private onUnresolved(host: string, cause: string): void {
+    if (this.resolved.has(host)) return;
+    this.resolved.set(host, "");
+    const message = `the name ${host} does not resolve (${cause}); its destinations wait, it is looked up every ${resolveMs / 1000} s`;
+    this.tell({ kind: "warning", message });
+  }
 
   private fixedAddresses(address: Address): readonly DialAddress[] {
     if (address.kind === "unix") return [this.engine.address({ path: address.path })];
     if (!isFixed(address)) return [];
     return [this.engine.address({ ip: address.host, port: address.port })];
-  }
-
-  private destinationStatus(destination: Destination): DestinationStatus {
-    const { board } = this.destinations;
-    const { numbers } = this.plane;
-    const { row } = destination;
-    return {
-      name: destination.name,
-      state: destination.addresses.length === 0 ? "unresolved" : stateName(board.state[row] ?? 0),
-      used: board.used[row] ?? 0,
-      slots: board.slots[row] ?? 0,
-      weight: board.weight[row] ?? 0,
-      backup: destination.backup,
-      connections: numbers.joined[row] ?? 0,
-      failures: numbers.failures[row] ?? 0,
-      bytesUp: numbers.bytesUp[row] ?? 0,
-      bytesDown: numbers.bytesDown[row] ?? 0,
-      outCount: destination.outCount,
-      lastFault: destination.lastFault,
-    };
   }
 
   private tell(event: BalancerEvent): void {
@@ -402,12 +331,6 @@ class Running implements Balancer {
 
 function isFixed(address: Address): boolean {
   return address.kind === "unix" || isLiteral(address.host);
-}
-
-function stateName(state: number): DestinationStatus["state"] {
-  if (state === State.up) return "up";
-  if (state === State.resting) return "resting";
-  return state === State.out ? "out" : "trial";
 }
 
 /** IPv6 can be switched off in the kernel; then all interfaces are those of IPv4. */

@@ -1,9 +1,9 @@
 #!/usr/bin/env bun
-// The commands and their exit codes (IAWLB §3, §4): 0 done, 1 cannot run, 2 mistakes, 130/143 ended by a second signal.
+// The commands (IAWLB §3, §4) and their exit codes: 0 done, 1 cannot run, 2 mistakes, 130 and 143 ended at once.
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
-import { type Balancer, balance, ListenError } from "./balancer.ts";
+import { balance, type Hooks, ListenError } from "./balancer.ts";
 import { AccessLog } from "./control/access-log.ts";
 import { startDemo } from "./control/demo.ts";
 import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
@@ -19,11 +19,10 @@ async function serve(args: readonly string[]): Promise<void> {
   const options = parsed(() => parseOptions(args));
   if (options === null) return;
   setLogLevel(options.logLevel);
-  const log = openAccessLog(options.accessLog);
-  const access = log === null ? {} : { access: log.push.bind(log) };
-  const balancer = await started(() => balance(options, { ...access, event: report }));
-  if (balancer === null) return;
-  stopOnSignal(balancer, () => balancer.drain(), log);
+  await runUntilSignal(options.accessLog, async (hooks) => {
+    const balancer = await balance(options, hooks);
+    return { drain: () => balancer.drain(), stop: () => balancer.stop() };
+  });
 }
 
 function check(args: readonly string[]): void {
@@ -38,12 +37,11 @@ function check(args: readonly string[]): void {
 async function demo(args: readonly string[]): Promise<void> {
   const options = parsed(() => parseDemoOptions(args));
   if (options === null) return;
-  const log = openAccessLog("logfmt");
-  const access = log === null ? {} : { access: log.push.bind(log) };
-  const demo = await started(() => startDemo(options.port, { ...access, event: report }));
-  if (demo === null) return;
-  process.stdout.write(`${demo.text}\n`);
-  stopOnSignal(demo.balancer, () => demo.stop(), log);
+  await runUntilSignal("logfmt", async (hooks) => {
+    const { balancer, text, stop } = await startDemo(options.port, hooks);
+    process.stdout.write(`${text}\n`);
+    return { drain: stop, stop: () => balancer.stop() };
+  });
 }
 
 /** @returns what `parse` gives, or null after its mistakes were printed. */
@@ -58,18 +56,6 @@ function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
   }
 }
 
-/** @returns what `start` gives, or null after the address and the cause were printed. */
-async function started<T>(start: () => Promise<T>): Promise<T | null> {
-  try {
-    return await start();
-  } catch (error) {
-    if (!(error instanceof ListenError)) throw error;
-    failure(error.message);
-    process.exitCode = 1;
-    return null;
-  }
-}
-
 function printMistakes(mistakes: readonly Mistake[]): void {
   for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
   tell("all options: iawlb --help");
@@ -79,28 +65,44 @@ function printMistakesAsJson(mistakes: readonly Mistake[]): void {
   process.stdout.write(`${JSON.stringify({ mistakes }, null, 2)}\n`);
 }
 
-function openAccessLog(format: Options["accessLog"]): AccessLog | null {
-  return format === "off" ? null : new AccessLog(stdoutFd, format, warning);
+interface Program {
+  /** Ends in order. */
+  drain(): Promise<void>;
+  /** Ends now. */
+  stop(): void;
 }
 
-/** The first SIGTERM or SIGINT stops in order, the second at once. */
-function stopOnSignal(balancer: Balancer, stop: () => Promise<void>, log: AccessLog | null): void {
-  let stopping = false;
+/** Starts a program; the first SIGTERM or SIGINT ends it in order, the second, or one before it runs, at once. */
+async function runUntilSignal(
+  format: Options["accessLog"],
+  start: (hooks: Hooks) => Promise<Program>,
+): Promise<void> {
+  const log = format === "off" ? null : new AccessLog(stdoutFd, format, warning);
+  let program: Program | null = null;
+  let draining = false;
   const onSignal = (signal: keyof typeof signalNumbers): void => {
-    if (stopping) {
-      void balancer.stop();
+    if (program === null || draining) {
+      program?.stop();
       process.exit(128 + signalNumbers[signal]);
     }
-    stopping = true;
-    void stopInOrder(stop, log);
+    draining = true;
+    void drainAndExit(program, log);
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   process.on("SIGHUP", () => info("SIGHUP is ignored"));
+  const access = log === null ? {} : { access: log.push.bind(log) };
+  try {
+    program = await start({ ...access, event: report });
+  } catch (error) {
+    if (!(error instanceof ListenError)) throw error;
+    failure(error.message);
+    process.exitCode = 1;
+  }
 }
 
-async function stopInOrder(stop: () => Promise<void>, log: AccessLog | null): Promise<void> {
-  await stop();
+async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {
+  await program.drain();
   await log?.close();
   if (log !== null && log.dropped > 0) warning(`${log.dropped} access lines were not written`);
   process.exit(0);

@@ -1,14 +1,7 @@
 // The public names, for programs that embed the balancer.
 export { balance, ListenError } from "./balancer.ts";
-export type {
-  BalanceOptions,
-  Balancer,
-  BalancerEvent,
-  DestinationStatus,
-  Hooks,
-  Status,
-  TimeStatus,
-} from "./balancer.ts";
+export type { BalanceOptions, Balancer, BalancerEvent, Hooks } from "./balancer.ts";
+export type { DestinationStatus, Status, TimeStatus } from "./status.ts";
 export type { AccessRecord } from "./control/access-log.ts";
 export { OptionsError } from "./control/options.ts";
 export type { Address, DestinationOptions, Mistake, Options } from "./control/options.ts";

@@ -4,11 +4,11 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket, SocketHandler } from "bun";
-import { connectedUnix, dial, placeOf, type Place } from "./raw.ts";
+import { connectedUnix, dial, placeOf, rawConnect, type Place } from "./raw.ts";
 
 export * from "./run.ts";
 export * from "./wait.ts";
-export { blackhole, deadPort, type Place } from "./raw.ts";
+export { blackhole, deadPort, limitDescriptors, rawPipe, type Place } from "./raw.ts";
 
 // ---- one end of a connection -----------------------------------------------------------------
 
@@ -154,8 +154,13 @@ const handlers: SocketHandler<Peer | undefined> = {
   close: (socket, error) => socket.data?.took("close", error),
 };
 
+export interface ClientOptions extends PeerOptions {
+  /** Address of its own, such as "127.0.0.5"; one of many only to tell clients apart. */
+  readonly from?: string;
+}
+
 /** Connects; rejects when that fails. Connections that tests leave open are reset at the end. */
-export async function client(place: Place, options: PeerOptions = {}): Promise<Peer> {
+export async function client(place: Place, options: ClientOptions = {}): Promise<Peer> {
   const { promise, resolve, reject } = Promise.withResolvers<Peer>();
   const socket: SocketHandler<Peer | undefined> = {
     ...handlers,
@@ -169,7 +174,9 @@ export async function client(place: Place, options: PeerOptions = {}): Promise<P
   const common = { allowHalfOpen: true, data: undefined, socket };
   // A unix peer that answers and ends at once is lost by `Bun.connect({ unix })`, not so by descriptor.
   if ("unix" in to) dial({ ...common, fd: connectedUnix(to.unix) });
-  else Bun.connect<Peer | undefined>({ ...common, ...to }).catch(() => {});
+  else if (options.from !== undefined) {
+    dial({ ...common, fd: rawConnect(place, `${options.from}:0`) });
+  } else Bun.connect<Peer | undefined>({ ...common, ...to }).catch(() => {});
   return promise;
 }
 

@@ -1,6 +1,7 @@
 // Below Bun, for tests: descriptors made by libc, ports that refuse or swallow.
 
 import { dlopen, read } from "bun:ffi";
+import { readSync } from "node:fs";
 
 /** `40123` (127.0.0.1), "127.0.0.1:40123", "[::1]:40123", "name:40123", "unix:/path". */
 export type Place = number | string;
@@ -39,6 +40,8 @@ function openLibc() {
     recv: { args: ["i32", "ptr", "usize", "i32"], returns: "i64" },
     shutdown: { args: ["i32", "i32"], returns: "i32" },
     dup: { args: ["i32"], returns: "i32" },
+    pipe2: { args: ["ptr", "i32"], returns: "i32" },
+    prlimit: { args: ["i32", "i32", "ptr", "ptr"], returns: "i32" },
     close: { args: ["i32"], returns: "i32" },
     __errno_location: { args: [], returns: "ptr" },
   }).symbols;
@@ -78,10 +81,17 @@ export function rawSocket(family: number): number {
   return fd;
 }
 
-/** A non-blocking socket whose connect has been started: connected, or still on its way. */
-export function rawConnect(place: Place): number {
+/**
+ * A non-blocking socket whose connect has been started: connected, or still on its way.
+ * @param from its own address, such as "127.0.0.5:0".
+ */
+export function rawConnect(place: Place, from?: Place): number {
   const address = sockaddr(place);
   const fd = rawSocket(address[0] as number); // the family's low byte; a sockaddr is never empty
+  if (from !== undefined) {
+    const own = sockaddr(from);
+    if (libc().bind(fd, own, own.length) < 0) throw new Error(`cannot bind ${from}`);
+  }
   libc().connect(fd, address, address.length);
   return fd;
 }
@@ -104,6 +114,47 @@ export function connectedUnix(path: string): number {
   if (libc().connect(fd, address, address.length) === 0) return fd;
   libc().close(fd);
   throw new Error(`cannot connect to ${path}`);
+}
+
+export interface RawPipe extends Disposable {
+  readonly writeFd: number;
+  /** Nobody will read. */
+  closeRead(): void;
+  /** What has been written and not yet read, up to 64 KiB. */
+  read(): string;
+}
+
+/** A pipe that nobody reads unless the test does; give `writeFd` to a child. */
+export function rawPipe(): RawPipe {
+  const fds = new Int32Array(2);
+  if (libc().pipe2(fds, 0o2000000) < 0) throw new Error("pipe2() failed");
+  const [readFd = -1, writeFd = -1] = fds;
+  let open = true;
+  const closeRead = () => {
+    if (open) libc().close(readFd);
+    open = false;
+  };
+  return {
+    writeFd,
+    closeRead,
+    read() {
+      const bytes = new Uint8Array(64 * 1024);
+      return new TextDecoder().decode(bytes.subarray(0, readSync(readFd, bytes)));
+    },
+    [Symbol.dispose]() {
+      closeRead();
+      libc().close(writeFd);
+    },
+  };
+}
+
+/** Changes the soft limit of open descriptors of a running process. */
+export function limitDescriptors(pid: number, count: number): void {
+  const RLIMIT_NOFILE = 7;
+  const limits = new BigUint64Array(2); // soft, hard
+  if (libc().prlimit(pid, RLIMIT_NOFILE, null, limits) < 0) throw new Error("prlimit() failed");
+  limits[0] = BigInt(count);
+  if (libc().prlimit(pid, RLIMIT_NOFILE, limits, null) < 0) throw new Error("prlimit() failed");
 }
 
 export interface RawPort extends Disposable {

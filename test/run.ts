@@ -13,6 +13,14 @@ export function fdCount(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
 
+/** CPU time used so far, of all its threads, user and system, to 10 ms. */
+export function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10; // a tick is 10 ms on every Linux
+}
+
 export interface RunningBalancer extends AsyncDisposable {
   /** As printed: "127.0.0.1:40123", "[::1]:8080", "unix:/path". */
   readonly address: string;
@@ -33,9 +41,11 @@ export interface SpawnOptions {
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** A descriptor that gets stdout; it is not collected then. */
+  readonly stdout?: number;
 }
 
-const CLI = join(import.meta.dir, "..", "src", "cli.ts");
+export const CLI = join(import.meta.dir, "..", "src", "cli.ts");
 
 /** Starts the balancer as a process and waits for its `listening on` line. */
 export async function spawnBalancer(
@@ -44,7 +54,7 @@ export async function spawnBalancer(
 ): Promise<RunningBalancer> {
   const command = options.command ?? [process.execPath, CLI];
   const child = Bun.spawn([...command, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", options.stdout ?? "pipe", "pipe"],
     // As a user would start it: libraries must not see that `bun test` is running.
     env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -83,7 +93,10 @@ export async function spawnBalancer(
   };
 }
 
-async function collect(stream: ReadableStream<Uint8Array>, add: (text: string) => void) {
+type Output = ReadableStream<Uint8Array> | number | undefined;
+
+async function collect(stream: Output, add: (text: string) => void) {
+  if (!(stream instanceof ReadableStream)) return; // it went elsewhere
   const decoder = new TextDecoder();
   for await (const chunk of stream) add(decoder.decode(chunk, { stream: true }));
 }

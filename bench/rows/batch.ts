@@ -29,7 +29,7 @@ export const batch: Row = {
       const measured = await interleave(
         bench,
         FLUSHES,
-        bench.small ? 1 : 4,
+        bench.small ? 1 : 3,
         `burst of ${burst}`,
         (name) => measure(bench, name, burst),
       );
@@ -49,8 +49,8 @@ async function measure(bench: Bench, flush: Flush, burst: number): Promise<Recor
   const setting = { ...PLAIN, ports: destinations.ports, flags };
   return await withProgram(bench, "iawlb", setting, async (running) => {
     const { port } = running;
-    await bench.load.connect(port, bench.small ? 500 : 10_000, 32);
-    const count = bench.small ? 512 : 10_240;
+    await bench.load.connect(port, bench.small ? 500 : 5000, 32);
+    const count = bench.small ? 512 : 5120;
     const { result, cpuSeconds } = await metered(running, () =>
       bench.load.burst(port, count, burst),
     );

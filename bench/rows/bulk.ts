@@ -11,7 +11,7 @@ export const bulk: Row = {
   name: "bulk",
   title: "Bulk",
   method:
-    "The destination sends from memory, the client drops what comes (MSG_TRUNC), so that the balancer is the narrow place. 0.5 GiB of warm-up, then 3 GiB.",
+    "The destination sends from memory, the client drops what comes (MSG_TRUNC), so that the balancer is the narrow place. 0.25 GiB of warm-up, then 2 GiB.",
   needs: "load",
   measures: [
     { key: "cpuSeconds", title: "CPU per GiB, s", digits: 3 },
@@ -40,7 +40,7 @@ export const bulk: Row = {
   run: async (bench) => {
     await using destinations = await bench.load.serve(1, "keep");
     const setting = { ...PLAIN, ports: destinations.ports };
-    const [warmGib, gib] = bench.small ? [0.0625, 0.25] : [0.5, 3];
+    const [warmGib, gib] = bench.small ? [0.0625, 0.25] : [0.25, 2];
     const samples: Sample[] = [];
     for (const count of CASES) {
       const run = (port: number, size: number) =>
@@ -48,7 +48,7 @@ export const bulk: Row = {
       const measured = await interleave(
         bench,
         bench.programs,
-        bench.small ? 1 : 9,
+        bench.small ? 1 : 7,
         conditionOf(count),
         (name) =>
           withProgram(bench, name, setting, async (running) => {

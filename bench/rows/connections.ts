@@ -33,7 +33,7 @@ export const connections: Row = {
     await using destinations = await bench.load.serve(DESTINATIONS, "close");
     const setting = { ...PLAIN, ports: destinations.ports };
     const count = bench.small ? 1000 : 20_000;
-    return await interleave(bench, bench.programs, bench.small ? 1 : 10, "", (name) =>
+    return await interleave(bench, bench.programs, bench.small ? 1 : 9, "", (name) =>
       withProgram(bench, name, setting, async (running) => {
         const connect = () => bench.load.connect(running.port, count, IN_FLIGHT);
         const first = await metered(running, connect);

@@ -15,7 +15,7 @@ const CONDITIONS = ["core kept awake", "core may sleep"] as const;
 type Condition = (typeof CONDITIONS)[number];
 
 /** nginx refuses over its limit instead of letting clients wait, so it has no hand-off. */
-const QUEUEING: readonly ProgramName[] = ["iawlb", "haproxy"];
+const QUEUEING: ReadonlySet<ProgramName> = new Set(["iawlb", "haproxy"]);
 
 export const handOff: Row = {
   name: "hand-off",
@@ -49,7 +49,7 @@ export const handOff: Row = {
 };
 
 function runCondition(bench: Bench, condition: Condition): Promise<Sample[]> {
-  const names = bench.programs.filter((name) => QUEUEING.includes(name));
+  const names = bench.programs.filter((name) => QUEUEING.has(name));
   const clients = bench.small ? 200 : CLIENTS;
   return interleave(bench, names, bench.small ? 1 : 6, condition, async (name) => {
     await using slots = await bench.load.slots(DESTINATIONS);

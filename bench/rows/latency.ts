@@ -25,9 +25,9 @@ export const latency: Row = {
     const direct = destinations.ports[0] ?? 0;
     await using _awake = bench.load.keepAwake("load");
     const rate = await halfOfSlowest(bench, setting);
-    const count = Math.round(rate * (bench.small ? 0.5 : 3));
+    const count = Math.round(rate * (bench.small ? 0.5 : 2));
     const names = ["direct", ...bench.programs] as const;
-    return await interleave(bench, names, bench.small ? 1 : 6, "", async (name) => {
+    return await interleave(bench, names, bench.small ? 1 : 5, "", async (name) => {
       const pace = async (port: number) => {
         if (!bench.small) await bench.load.wrk(port, 1, CONNECTIONS);
         const { p50Us, p99Us, p999Us } = await bench.load.pace(port, rate, count, CONNECTIONS);

@@ -1,9 +1,12 @@
 // Runs one loop of bench/micro.ts in a fresh process on the balancer's core.
 
-import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Bench } from "../row.ts";
 
-export const MICRO: readonly string[] = [process.execPath, join(import.meta.dir, "..", "micro.ts")];
+export const MICRO: readonly string[] = [
+  process.execPath,
+  fileURLToPath(new URL("../micro.ts", import.meta.url)),
+];
 
 /** @returns nanoseconds a step. */
 export async function timeMicro(bench: Bench, words: readonly string[]): Promise<number> {

@@ -32,7 +32,7 @@ export const policy: Row = {
   ],
   run: (bench) => {
     const count = String(bench.small ? 100_000 : 5_000_000);
-    return interleave(bench, POLICIES, bench.small ? 1 : 5, "", async (name) => {
+    return interleave(bench, POLICIES, bench.small ? 1 : 3, "", async (name) => {
       const fewNs = await timeMicro(bench, ["pick", count, String(FEW), name]);
       const manyNs = await timeMicro(bench, ["pick", count, String(MANY), name]);
       return { fewNs, manyNs, ratio: manyNs / fewNs };

@@ -16,7 +16,7 @@ const MEASURES = [
 export const requests: Row = {
   name: "requests",
   title: "Keep-alive requests",
-  method: `wrk, 1 thread, ${CONNECTIONS} kept connections, ${DESTINATIONS} destinations that answer 40 bytes at once; 2 s of warm-up, then 3 s.`,
+  method: `wrk, 1 thread, ${CONNECTIONS} kept connections, ${DESTINATIONS} destinations that answer 40 bytes at once; 1 s of warm-up, then 2 s.`,
   needs: "wrk",
   measures: MEASURES,
   limits: [
@@ -38,13 +38,22 @@ export const nothing: Row = {
   name: "null",
   title: "Null test: one program against itself",
   method:
-    "The row above with the same peer as A and as B. The interval of B over A must hold 1.00 within 3 %, else the machine is too noisy today.",
+    "The next row with one peer, as A and as B. B over A must be 1.00 within 3 %, else the machine is too noisy today.",
   needs: "wrk",
   measures: MEASURES,
-  limits: [],
+  limits: (["at most", "at least"] as const).map((sense) => ({
+    title: "null test: a program over itself",
+    condition: "",
+    program: "B",
+    measure: "cpuUs",
+    kind: "ratio",
+    sense,
+    bound: sense === "at most" ? 1.03 : 0.97,
+    unit: "µs",
+  })),
   run: (bench) => {
     const peer = bench.programs.find((name) => name !== "iawlb") ?? "iawlb";
-    return run(bench, [`${peer} A`, `${peer} B`], 10, () => peer);
+    return run(bench, ["A", "B"], 6, () => peer);
   },
 };
 
@@ -56,7 +65,7 @@ async function run<Name extends string>(
 ) {
   await using destinations = await bench.load.serve(DESTINATIONS, "keep");
   const setting = { ...PLAIN, ports: destinations.ports };
-  const [warmSeconds, seconds] = bench.small ? [0, 1] : [2, 3];
+  const [warmSeconds, seconds] = bench.small ? [0, 1] : [1, 2];
   return await interleave(bench, names, bench.small ? 1 : rounds, "", (name) =>
     withProgram(bench, programOf(name), setting, async (running) => {
       if (warmSeconds > 0) await bench.load.wrk(running.port, warmSeconds, CONNECTIONS);

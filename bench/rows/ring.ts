@@ -25,7 +25,7 @@ export const ring: Row = {
       const measured = await interleave(
         bench,
         ["ring", "array"],
-        bench.small ? 1 : 3,
+        bench.small ? 1 : 2,
         `${million} million`,
         async (name) => ({
           ns: await timeMicro(bench, [name, count]),

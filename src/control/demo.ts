@@ -24,7 +24,7 @@ export async function startDemo(port: number | null, hooks: Hooks): Promise<Demo
   const sites = ["one", "two", "three"].map((name) => new Site(name));
   const places = sites.map((site) => `127.0.0.1:${site.port},name=${site.name}`);
   const start = (listenPort: number): Promise<Balancer> =>
-    balance(parseOptions([`127.0.0.1:${listenPort}`, ...places]), hooks);
+    balance(parseOptions(["--drain-timeout=1s", `127.0.0.1:${listenPort}`, ...places]), hooks);
   const stopSites = (): Promise<unknown> => Promise.all(sites.map((site) => site.stop()));
   try {
     const balancer = await start(port ?? wishedPort).catch((error: unknown) => {

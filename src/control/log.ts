@@ -38,56 +38,26 @@ export function tell(line: string): void {
 export function report(event: BalancerEvent): void {
   switch (event.kind) {
     case "listening":
-      return listening(event.address);
+      return info(`listening on ${event.address}`);
     case "destination-out":
-      return destinationOut(event.name, event.cause, event.retryMs);
+      return warning(
+        `destination ${event.name} is out: ${event.cause}, next try in ${inWords(event.retryMs)}`,
+      );
     case "destination-back":
-      return destinationBack(event.name);
+      return info(`destination ${event.name} is back`);
     case "queue-full":
-      return queueFull();
+      return warning("queue is full: new clients are refused");
     case "queue-clear":
-      return queueClear();
+      return info("queue has room again");
     case "local-fault":
-      return localFault(event.cause);
+      return failure(`cannot dial, and no destination is to blame: ${event.cause}`);
     case "draining":
-      return draining(event.pairs, event.waiting);
+      return info(`draining: ${event.pairs} open go on, ${event.waiting} waiting refused`);
     case "drained":
-      return drained(event.cut);
+      return info(event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`);
     case "warning":
       return warning(event.message);
   }
-}
-
-export function listening(address: string): void {
-  logger.info(`listening on ${address}`);
-}
-
-export function destinationOut(name: string, cause: string, retryMs: number): void {
-  logger.warn(`destination ${name} is out: ${cause}, next try in ${inWords(retryMs)}`);
-}
-
-export function destinationBack(name: string): void {
-  logger.info(`destination ${name} is back`);
-}
-
-export function queueFull(): void {
-  logger.warn("queue is full: new clients are refused");
-}
-
-export function queueClear(): void {
-  logger.info("queue has room again");
-}
-
-export function localFault(cause: string): void {
-  logger.error(`cannot dial, and no destination is to blame: ${cause}`);
-}
-
-export function draining(pairCount: number, waitingCount: number): void {
-  logger.info(`draining: ${pairCount} open go on, ${waitingCount} waiting refused`);
-}
-
-export function drained(cutCount: number): void {
-  logger.info(cutCount === 0 ? "drained: all have finished" : `drained: ${cutCount} cut off`);
 }
 
 export function warning(message: string): void {

@@ -87,7 +87,7 @@ export function quote(text: string): string {
 
 /**
  * Finds the candidate that `text` is most likely a slip of.
- * @returns the candidate, or "" when none is near: at most one edit in three characters, or one begins with the text.
+ * @returns the candidate, or "" when none is near: at most one edit in three characters, or one begins with the other.
  */
 export function nearest(text: string, candidates: readonly string[]): string {
   if (text.length > nearestLengthMax) return "";
@@ -102,22 +102,27 @@ export function nearest(text: string, candidates: readonly string[]): string {
     }
   }
   if (best !== "" || wanted.length < 3) return best;
-  return candidates.find((candidate) => candidate.startsWith(wanted)) ?? "";
+  const sharesStart = (one: string): boolean => one.startsWith(wanted) || wanted.startsWith(one);
+  return candidates.find(sharesStart) ?? "";
 }
 
-/** Insertions, deletions and replacements that turn one text into the other (Levenshtein). */
+/** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
 function editDistance(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  let beforeAbove: readonly number[] = [];
+  let above: readonly number[] = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {
     const line = [row];
     for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1];
+      const replaced = at(above, column - 1) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      const swapped = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
       line[column] = Math.min(
         at(line, column - 1) + 1,
         at(above, column) + 1,
-        at(above, column - 1) + (same ? 0 : 1),
+        replaced,
+        swapped && row > 1 && column > 1 ? at(beforeAbove, column - 2) + 1 : replaced,
       );
     }
+    beforeAbove = above;
     above = line;
   }
   return at(above, b.length);

@@ -79,7 +79,9 @@ export class Places {
   }
 
   destinations(slots: number): readonly DestinationOptions[] {
-    return this.drafts.map((draft) => ({ ...draft, slots: draft.slots ?? slots }));
+    return this.drafts.map(({ name, address, weight, backup, ...draft }) => {
+      return { name, address, slots: draft.slots ?? slots, weight, backup };
+    });
   }
 
   private addListen(argument: string): void {
@@ -135,7 +137,7 @@ export class Places {
 
 /** Reads `ADDRESS[,slots=N][,weight=W][,backup][,name=TEXT]`; null when anything in it is wrong, which is noted. */
 function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
-  const [written = "", ...suffixes] = argument.split(",");
+  const [written = "", ...parts] = argument.split(",");
   const before = mistakes.length;
   const address = readAddress(written, "destination");
   if (address.fault !== null) {
@@ -144,11 +146,11 @@ function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
     mistakes.push(mistakeIn(argument, { ...address.fault, suggestion: whole }));
   }
   const seen = new Set<string>();
-  let draft = { name: written, slots: null as number | null, weight: 1, backup: false };
-  for (const suffix of suffixes) {
-    const reading = readSuffix(suffix, seen);
+  const draft = { name: written, slots: null as number | null, weight: 1, backup: false };
+  for (const part of parts) {
+    const reading = readSuffix(part, seen);
     if (reading.fault !== null) mistakes.push(mistakeIn(argument, reading.fault));
-    else draft = { ...draft, ...reading.value };
+    else Object.assign(draft, reading.value);
   }
   if (address.value === null || mistakes.length > before) return null;
   return { ...draft, address: address.value };

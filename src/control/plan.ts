@@ -40,7 +40,9 @@ export function planJson(options: Options): string {
   const { listen, destinations, ...settings } = options;
   const plan = {
     listen: formatAddress(listen),
-    destinations: destinations.map((one) => ({ ...one, address: formatAddress(one.address) })),
+    destinations: destinations.map(({ name, address, slots, weight, backup }) => {
+      return { name, address: formatAddress(address), slots, weight, backup };
+    }),
     ...settings,
   };
   return JSON.stringify(plan, null, 2);

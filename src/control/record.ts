@@ -28,11 +28,13 @@ export function recordOf(
 ): AccessRecord {
   const { acceptedAt, dialedAt, joinedAt, firstDownAt, settledAt } = pair;
   const reason = pair.reason ?? "error";
+  const listener = listeners[pair.listener] ?? "";
+  const nameless = listener.startsWith("unix:") ? "unix:" : ""; // or it had gone before we asked
   return {
     at: startedAt + acceptedAt,
     id: pair.order,
-    client: pair.client,
-    listener: listeners[pair.listener] ?? "",
+    client: pair.client === "" ? nameless : pair.client,
+    listener,
     destination: pair.destination?.name ?? "",
     tried: pair.tried ?? [],
     queueMs: (dialedAt < 0 ? settledAt : dialedAt) - acceptedAt,

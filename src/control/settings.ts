@@ -5,7 +5,7 @@ import type { Limits } from "../core/limits.ts";
 import type { Reading } from "./mistake.ts";
 import { durationMsMax, readChoice, readCount, readDuration } from "./value.ts";
 
-export type PolicyName = "pull" | "round-robin" | "random" | "hash";
+type PolicyName = "pull" | "round-robin" | "random" | "hash";
 export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
 export type LogLevel = "error" | "warn" | "info" | "debug";
 
@@ -95,8 +95,8 @@ export const optionRows: readonly Row[] = [
     key: "queueCountMax",
     placeholder: "N",
     initial: "10000",
-    help: "clients that may wait; one more is refused",
-    read: count(1, countMax),
+    help: "clients that may wait; one more is refused; 0 = none waits",
+    read: count(0, countMax),
   },
   {
     name: "queue-timeout",

@@ -1,10 +1,11 @@
 // The improvement that IAWLB §38 describes and leaves undone: arrivals are gathered and flushed by count or by time,
-// whichever comes first. What a flush cannot place stays in the same ring and waits, in strict order of arrival.
+// whichever comes first. What a flush cannot place stays and waits, in strict order of arrival.
 //
-//   returned by a failed connect      waiting for a slot          fresh, not flushed yet
-//   [ r1 r2 |                  w1 w2 w3 w4 w5 |             f1 f2 f3 ]
-//   head: oldest                                                   tail: newest
+//   back: returned by failed connects     arrived: waiting for a slot      fresh, not flushed yet
+//   [ r1 r2 ]                             [ w1 w2 w3 w4 w5 |               f1 f2 f3 ]
+//   oldest of all                                                          newest of all
 //
+// Whoever came back was placed once, and so was everybody before it: `back` is older than all of `arrived`.
 import { assert } from "./assert.ts";
 import { Ring } from "./ring.ts";
 
@@ -22,6 +23,8 @@ export interface Room<T> {
   place(item: T): boolean;
   /** The item cannot stay: too many wait. */
   refuse(item: T): void;
+  /** An arrival stays after the flush behind others that could not be placed, and was not tried itself. */
+  onStay?(item: T): void;
   /** How many arrivals make a flush now, at least 1. */
   flushCount(): number;
 }
@@ -29,19 +32,18 @@ export interface Room<T> {
 export interface BatchLimits {
   /** Items that may stay after a flush; those that came back from a failed connect stay whatever it says. */
   readonly queueCountMax: number;
-  /** Items that can exist at once. */
-  readonly connectionCountMax: number;
   /** 0 = to the end of this turn of the event loop. */
   readonly flushMs: number;
 }
 
 /** Arrivals that may gather beyond the queue before they are flushed whatever the time says. */
 const freshCountMax = 1024;
-/** Room for items that come back from failed connects. */
-const returnedCountMax = 65_536;
+/** Room for items that come back from failed connects, at first; it grows with them, up to all that there are. */
+const backCountMin = 1024;
 
 export class Batch<T extends Waiter> {
-  private readonly ring: Ring<T>;
+  private readonly arrived: Ring<T>;
+  private back = new Ring<T>(backCountMin);
   private readonly room: Room<T>;
   private readonly limits: BatchLimits;
   private freshCount = 0;
@@ -59,26 +61,26 @@ export class Batch<T extends Waiter> {
   constructor(room: Room<T>, limits: BatchLimits) {
     this.room = room;
     this.limits = limits;
-    const returnedCount = Math.min(limits.connectionCountMax, returnedCountMax);
-    this.ring = new Ring<T>(limits.queueCountMax + freshCountMax + returnedCount);
+    this.arrived = new Ring<T>(limits.queueCountMax + freshCountMax);
   }
 
   /** Items that wait or are fresh and have not left. */
   get count(): number {
-    return this.ring.count - this.leftCount;
+    return this.back.count + this.arrived.count - this.leftCount;
   }
 
   /** The oldest item that has not left, or null. Walks over those that have. */
   peek(): T | null {
-    this.dropLeft();
-    return this.ring.at(0);
+    this.dropLeft(this.back);
+    this.dropLeft(this.arrived);
+    return this.back.at(0) ?? this.arrived.at(0);
   }
 
   /** Appends an arrival, then flushes when the count is reached, else by time. Source: IAWLB §38. */
   add(item: T): void {
-    if (!this.ring.push(item)) {
+    if (!this.arrived.push(item)) {
       this.makeRoom();
-      const pushed = this.ring.push(item);
+      const pushed = this.arrived.push(item);
       assert(pushed, "batch: no room after making room");
     }
     this.freshCount += 1;
@@ -89,7 +91,11 @@ export class Batch<T extends Waiter> {
   /** Takes an item back after a failed connect, at its place by arrival. Source: IAWLB §16, where it was lost. */
   giveBack(item: T): void {
     item.returned = true;
-    this.putBack(item);
+    const { back } = this;
+    if (back.count === back.capacity) this.makeRoomBack();
+    const oldest = this.back.at(0);
+    if (oldest !== null && item.order < oldest.order) this.back.unshift(item);
+    else this.insertBack(item);
   }
 
   /** An item in the ring has gone away; its place is freed when its turn comes or when room is needed. */
@@ -109,24 +115,29 @@ export class Batch<T extends Waiter> {
       return;
     }
     this.flushing = true;
+    const { freshCount } = this;
     this.freshCount = 0;
     this.disarm();
-    for (let n = this.ring.count; n > 0; n -= 1) {
-      const item = this.ring.shift();
+    for (let n = this.back.count + this.arrived.count; n > 0; n -= 1) {
+      const item = this.back.shift() ?? this.arrived.shift();
       if (item === null) break;
       if (item.left) {
         this.leftCount -= 1;
       } else if (!this.room.place(item)) {
-        this.putBack(item);
+        const put = (item.returned ? this.back : this.arrived).unshift(item);
+        assert(put, "batch: its place was given away");
         break;
       }
     }
     while (this.count > this.limits.queueCountMax) {
-      const newest = this.ring.at(this.ring.count - 1);
-      if (newest === null || newest.returned) break;
-      this.ring.pop();
+      const newest = this.arrived.pop();
+      if (newest === null) break;
       if (newest.left) this.leftCount -= 1;
       else this.room.refuse(newest);
+    }
+    for (let i = Math.max(0, this.arrived.count - freshCount); i < this.arrived.count; i += 1) {
+      const item = this.arrived.at(i);
+      if (item !== null && !item.left) this.room.onStay?.(item);
     }
     this.flushing = false;
     if (this.flushAgain) {
@@ -140,28 +151,39 @@ export class Batch<T extends Waiter> {
     this.disarm();
   }
 
-  private putBack(item: T): void {
-    if (!this.ring.unshift(item)) {
-      this.makeRoom();
-      const put = this.ring.unshift(item);
-      assert(put, "batch: no room after making room");
+  /** Many come back in order of arrival: then this is one step. */
+  private insertBack(item: T): void {
+    this.back.push(item);
+    for (let i = this.back.count - 1; i > 0; i -= 1) {
+      const before = this.back.at(i - 1);
+      if (before === null || before.order < item.order) break;
+      this.back.swap(i - 1, i);
     }
-    for (let i = 0; i + 1 < this.ring.count; i += 1) {
-      const next = this.ring.at(i + 1);
-      if (next === null || next.order > item.order) break;
-      this.ring.swap(i, i + 1);
-    }
+  }
+
+  private makeRoomBack(): void {
+    this.dropAllLeft(this.back);
+    if (this.back.count < this.back.capacity / 2) return;
+    const larger = new Ring<T>(2 * this.back.capacity);
+    for (let item = this.back.shift(); item !== null; item = this.back.shift()) larger.push(item);
+    this.back = larger;
   }
 
   private makeRoom(): void {
-    if (this.leftCount > 0) this.ring.compact((item) => !item.left);
-    this.leftCount = 0;
-    if (this.ring.count === this.ring.capacity) this.flush();
+    this.dropAllLeft(this.arrived);
+    if (this.arrived.count === this.arrived.capacity) this.flush();
   }
 
-  private dropLeft(): void {
-    while (this.ring.at(0)?.left === true) {
-      this.ring.shift();
+  private dropAllLeft(ring: Ring<T>): void {
+    ring.compact((item) => {
+      if (item.left) this.leftCount -= 1;
+      return !item.left;
+    });
+  }
+
+  private dropLeft(ring: Ring<T>): void {
+    while (ring.at(0)?.left === true) {
+      ring.shift();
       this.leftCount -= 1;
     }
   }

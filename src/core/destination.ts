@@ -122,18 +122,15 @@ export class Destinations {
    * @returns null when nobody can take a client.
    */
   take(key: number): Destination | null {
-    const policy = this.primaryUpCount > 0 ? this.primary : this.backup;
-    for (;;) {
-      const destination = policy.pick(key);
-      if (destination === null) return null;
-      const taken = this.board.take(destination.row);
-      if (taken && this.board.state[destination.row] === State.trial) {
-        this.setState(destination, State.trying);
-      }
-      this.refile(destination);
-      if (taken) return destination;
-      assert(!destination.ready, "destinations: a full one stays ready");
-    }
+    // Primaries first also when all of them are out: one whose rest is over wants its trial.
+    const destination = this.takeOf(this.primary, key);
+    if (destination !== null || this.primaryUpCount > 0) return destination;
+    return this.takeOf(this.backup, key);
+  }
+
+  /** The client that was just given this destination is the one that tries whether it is back. */
+  onTrial(destination: Destination): boolean {
+    return this.board.state[destination.row] === State.trying;
   }
 
   /** Gives back the slot of `take`. */
@@ -156,14 +153,18 @@ export class Destinations {
     this.onReady();
   }
 
-  /** A connect failed: a short rest; the third in a row puts the destination out, doubling from then on. */
-  onFailure(destination: Destination, cause: string, nowMs: number): void {
+  /**
+   * A connect failed: a short rest; the third in a row puts the destination out, doubling from then on.
+   * @param isTrial it was the trial; while one is under way, no other connect has a say.
+   */
+  onFailure(destination: Destination, cause: string, nowMs: number, isTrial: boolean): void {
     const { board } = this;
     const { row } = destination;
     destination.lastFault = cause;
     const state = board.state[row];
     // Connects that were under way when it went out say nothing new.
     if (state === State.out || state === State.trial) return;
+    if (state === State.trying && !isTrial) return;
     if (state === State.resting && (board.failures[row] ?? 0) >= failureCountMax) return;
     board.failures[row] = (board.failures[row] ?? 0) + 1;
     const failures = board.failures[row];
@@ -179,7 +180,17 @@ export class Destinations {
     }
   }
 
-  /** A dial ended without a verdict: the client went away, or the fault was ours. */
+  /** No address of ours towards this destination: others first, and no blame. */
+  rest(destination: Destination, nowMs: number): void {
+    const state = this.board.state[destination.row];
+    if (state === State.out || state === State.resting) return;
+    this.board.retryAtMs[destination.row] = nowMs + restMs;
+    this.setState(destination, State.resting);
+    this.refile(destination);
+    this.sweep.file(destination, nowMs + restMs);
+  }
+
+  /** A trial ended without a verdict: the client went away, or the fault was ours. */
   onUndecided(destination: Destination): void {
     if (this.board.state[destination.row] !== State.trying) return;
     this.setState(destination, State.trial);
@@ -205,6 +216,20 @@ export class Destinations {
     destination.preferred = 0;
     this.refile(destination);
     if (destination.ready && !wasReady) this.onReady();
+  }
+
+  private takeOf(policy: Policy, key: number): Destination | null {
+    for (;;) {
+      const destination = policy.pick(key);
+      if (destination === null) return null;
+      const taken = this.board.take(destination.row);
+      if (taken && this.board.state[destination.row] === State.trial) {
+        this.setState(destination, State.trying);
+      }
+      this.refile(destination);
+      if (taken) return destination;
+      assert(!destination.ready, "destinations: a full one stays ready");
+    }
   }
 
   /** Derives from the board whether a destination can take a client, and files it accordingly. The only such place. */

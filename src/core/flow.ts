@@ -84,7 +84,6 @@ export class Flow implements SocketEvents {
     this.closed = true;
     // Once we have shut our side, the peer's FIN shows as a close in order (R3). Anything else cuts bytes off.
     if (code !== null || !this.other.finished) return this.pair.onReset(this);
-    this.pair.onSocketClosed(this);
     if (!this.ended) {
       this.ended = true;
       this.pair.onEnd(this);

@@ -28,7 +28,7 @@ export interface PairHost {
   onJoined(pair: Pair): void;
   /** A dial has failed: another address, another destination, or back to the queue. */
   onDialFailed(pair: Pair, code: string): void;
-  /** The destination of a pair has closed its socket: the slot is free though the client may still be reading. */
+  /** The destination has sent its last byte: its slot is free, however long the client takes to read and close. */
   onDestinationOver(pair: Pair): void;
   onFirstBytes(pair: Pair, flow: Flow): void;
   onSettled(pair: Pair): void;
@@ -53,7 +53,10 @@ export class Pair extends Expiring implements Waiter {
   state: "waiting" | "dialing" | "joined" | "closed" = "waiting";
   destination: Destination | null = null;
   holdsSlot = false;
-  /** Addresses of this destination that were dialed in vain. */
+  /** It is the one client that tries whether its destination is back. */
+  onTrial = false;
+  /** Where among this destination's addresses it began, and how many it has dialed in vain. */
+  addressFirst = 0;
   addressesTried = 0;
   /** Names of destinations whose connect failed, oldest first; null when none did. */
   tried: string[] | null = null;
@@ -138,16 +141,14 @@ export class Pair extends Expiring implements Waiter {
   onEnd(flow: Flow): void {
     this.endedFirst ??= flow === this.up ? "client" : "destination";
     if (this.state === "joined") {
+      const { halfCloseMs } = this.host.limits;
       this.activeAt = this.host.now();
-      this.watchJoined(this.activeAt);
+      this.seenSize = this.up.size + (this.down?.size ?? 0);
+      if (halfCloseMs > 0) this.watch(this.activeAt + halfCloseMs);
+      if (flow === this.down) this.host.onDestinationOver(this);
     } else if (this.host.limits.queueFin === "leave") {
       this.settle("client-left", "client");
     }
-  }
-
-  /** The socket of a flow is gone after its FIN. */
-  onSocketClosed(flow: Flow): void {
-    if (flow === this.down && this.holdsSlot) this.host.onDestinationOver(this);
   }
 
   /** The peer of a flow's socket has reset it; the other side gets a reset too, so that it sees the cut. */

@@ -12,22 +12,18 @@ import { hashText } from "./policy.ts";
 import { reasonIndex } from "./reason.ts";
 import type { Sweep } from "./sweep.ts";
 
-/** After a fault of our own (no descriptor, no port) nothing is dialed for so long. */
-const localFaultRestMs = 100;
+/** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
+const systemFaultRestMs = 100;
 /** Names of destinations kept of one client's vain attempts. */
 const triedCountMax = 16;
 
-/** Causes that are ours or the system's, never the destination's (R10). */
-const localFaults: ReadonlySet<string> = new Set([
-  "EMFILE",
-  "ENFILE",
-  "ENOBUFS",
-  "ENOMEM",
-  "EADDRNOTAVAIL",
-  "EADDRINUSE",
-  "EPERM",
-  "EACCES",
-]);
+/** A fault of our own after so long without one is told as a new one. */
+const localFaultEpisodeMs = 10_000;
+
+/** Causes that are the system's, never the destination's (R10): nothing can be dialed for a moment. */
+const systemFaults: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+/** No source address or port towards one address: another may still be reached. */
+const sourceFaults: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EADDRINUSE"]);
 
 export interface PlaneEvents {
   /** A connection has ended; `pair` is not used afterwards. */
@@ -64,8 +60,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private nextOrder = 1;
   private stopping = false;
   private queueIsFull = false;
-  private localFaultUntil = 0;
-  private localFaultSeen = false;
+  private systemFaultUntil = 0;
+  private localFaultAt = Number.NEGATIVE_INFINITY;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
 
@@ -141,16 +137,21 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   /** Takes a slot and dials. @returns false when there is none now. */
   place(pair: Pair): boolean {
     const nowMs = this.clock();
-    if (nowMs >= this.localFaultUntil) {
+    if (nowMs >= this.systemFaultUntil) {
       for (;;) {
         const destination = this.destinations.take(pair.key);
         if (destination === null) break;
         if (this.give(pair, destination, nowMs)) return true;
-        if (nowMs < this.localFaultUntil) break;
+        if (nowMs < this.systemFaultUntil) break;
       }
     }
     this.startWaiting(pair, nowMs);
     return false;
+  }
+
+  /** It waits though it was not tried: who came before it could not be placed. */
+  onStay(pair: Pair): void {
+    this.startWaiting(pair, this.clock());
   }
 
   /** Too many wait: the newest is refused. */
@@ -173,8 +174,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   onJoined(pair: Pair): void {
     const destination = requireDestination(pair);
     destination.preferred =
-      (destination.preferred + pair.addressesTried) % Math.max(1, destination.addresses.length);
-    this.localFaultSeen = false;
+      (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
     this.count("connects", 1);
     this.numbers.joined[destination.row] = (this.numbers.joined[destination.row] ?? 0) + 1;
     this.numbers.histograms.connect.add(pair.joinedAt - pair.dialedAt);
@@ -267,6 +267,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private give(pair: Pair, destination: Destination, nowMs: number): boolean {
     pair.destination = destination;
     pair.holdsSlot = true;
+    pair.onTrial = this.destinations.onTrial(destination);
+    pair.addressFirst = destination.preferred;
     pair.addressesTried = 0;
     return this.dial(pair, destination, nowMs);
   }
@@ -275,8 +277,9 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private dial(pair: Pair, destination: Destination, nowMs: number): boolean {
     pair.state = "dialing";
     for (;;) {
-      const { addresses, preferred } = destination;
-      const address = addresses[(preferred + pair.addressesTried) % Math.max(1, addresses.length)];
+      const { addresses } = destination;
+      const index = (pair.addressFirst + pair.addressesTried) % Math.max(1, addresses.length);
+      const address = addresses[index];
       const code =
         address === undefined ? "ENOTFOUND" : this.engine.dial(address, pair.startDial());
       if (code === null) {
@@ -297,7 +300,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.endWaiting(pair);
     pair.queued = false;
     pair.dialedAt = nowMs;
-    if (this.queueIsFull && this.batch.count < this.limits.queueCountMax) {
+    if (this.queueIsFull && this.batch.count <= this.limits.queueCountMax / 2) {
       this.queueIsFull = false;
       this.events.onQueueFull(false);
     }
@@ -309,18 +312,22 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
    * @returns true when this destination is over for the pair; its slot is given back. false: dial its next address.
    */
   private afterFailure(pair: Pair, destination: Destination, code: string, nowMs: number): boolean {
-    const isLocal = localFaults.has(code);
-    if (!isLocal) {
+    const isSystems = systemFaults.has(code);
+    if (!isSystems) {
       pair.addressesTried += 1;
       if (pair.addressesTried < destination.addresses.length) return false;
+    }
+    if (isSystems || sourceFaults.has(code)) {
+      this.onLocalFault(code, nowMs);
+      if (isSystems) this.pauseDialing(nowMs);
+      else this.destinations.rest(destination, nowMs);
+      if (pair.onTrial) this.destinations.onUndecided(destination);
+    } else {
       this.count("connectFailures", 1);
       this.numbers.failures[destination.row] = (this.numbers.failures[destination.row] ?? 0) + 1;
       pair.tried ??= [];
       if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
-      this.destinations.onFailure(destination, code, nowMs);
-    } else {
-      this.onLocalFault(code, nowMs);
-      this.destinations.onUndecided(destination);
+      this.destinations.onFailure(destination, code, nowMs, pair.onTrial);
     }
     pair.state = "waiting";
     pair.destination = null;
@@ -331,13 +338,15 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   private onLocalFault(code: string, nowMs: number): void {
     this.count("localFaults", 1);
-    if (nowMs >= this.localFaultUntil) {
-      this.localFaultUntil = nowMs + localFaultRestMs;
-      setTimeout(() => this.pull(), localFaultRestMs + 1);
-    }
-    if (this.localFaultSeen) return;
-    this.localFaultSeen = true;
-    this.events.onLocalFault(code);
+    const isNew = nowMs - this.localFaultAt > localFaultEpisodeMs;
+    this.localFaultAt = nowMs;
+    if (isNew) this.events.onLocalFault(code);
+  }
+
+  private pauseDialing(nowMs: number): void {
+    if (nowMs < this.systemFaultUntil) return;
+    this.systemFaultUntil = nowMs + systemFaultRestMs;
+    setTimeout(() => this.pull(), systemFaultRestMs + 1);
   }
 
   private startWaiting(pair: Pair, nowMs: number): void {
@@ -362,7 +371,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     const { destination } = pair;
     if (!pair.holdsSlot || destination === null) return;
     pair.holdsSlot = false;
-    if (pair.joinedAt < 0) this.destinations.onUndecided(destination);
+    if (pair.joinedAt < 0 && pair.onTrial) this.destinations.onUndecided(destination);
     const { cooldownMs } = this.limits;
     if (cooldownMs > 0) setTimeout(() => this.giveOn(destination), cooldownMs);
     else this.giveOn(destination);

@@ -144,9 +144,9 @@ export class RoundRobinPolicy implements Policy {
 
   file(destination: Destination): void {
     if (destination.place >= 0) return;
-    if (destination.credit <= 0) destination.credit = this.board.weight[destination.row] ?? 1;
-    destination.place = 0;
-    this.fresh.append(destination);
+    // One that was full comes back in the same round: what it has used up of its weight stays used up.
+    destination.place = destination.credit > 0 ? 0 : 1;
+    (destination.place === 0 ? this.fresh : this.spent).append(destination);
   }
 
   remove(destination: Destination): void {

@@ -33,6 +33,8 @@ export const never = Number.POSITIVE_INFINITY;
 export class Sweep {
   private readonly clock: () => number;
   private readonly buckets: Sentinel[];
+  /** What this run looks at, off the wheel: an entry filed anew may land in a bucket that is due, a turn later. */
+  private readonly due = new Sentinel();
   private count = 0;
   private hand: number;
   private timer: ReturnType<typeof setTimeout> | null = null;
@@ -87,14 +89,16 @@ export class Sweep {
     const due = Math.floor(nowMs / bucketMs);
     const first = Math.max(this.hand + 1, due - bucketCount + 1);
     this.hand = Math.max(this.hand, due);
-    for (let bucket = first; bucket <= due && this.count > 0; bucket += 1) {
-      const sentinel = this.sentinel(bucket);
-      while (sentinel.sweepNext !== sentinel) {
-        const entry = sentinel.sweepNext;
-        this.remove(entry);
-        const atMs = entry.onSweep(nowMs);
-        if (atMs !== never) this.file(entry, atMs);
+    if (this.count > 0) {
+      for (let bucket = first; bucket <= due; bucket += 1) {
+        moveAll(this.sentinel(bucket), this.due);
       }
+    }
+    while (this.due.sweepNext !== this.due) {
+      const entry = this.due.sweepNext;
+      this.remove(entry);
+      const atMs = entry.onSweep(nowMs);
+      if (atMs !== never) this.file(entry, atMs);
     }
     this.armNext();
   }
@@ -125,4 +129,15 @@ export class Sweep {
     this.timerBucket = bucket;
     this.timer = setTimeout(this.onTimer, Math.max(0, bucket * bucketMs - this.clock()));
   }
+}
+
+/** Appends all entries of one list to another. O(1). */
+function moveAll(from: Expiring, to: Expiring): void {
+  if (from.sweepNext === from) return;
+  from.sweepNext.sweepPrevious = to.sweepPrevious;
+  to.sweepPrevious.sweepNext = from.sweepNext;
+  from.sweepPrevious.sweepNext = to;
+  to.sweepPrevious = from.sweepPrevious;
+  from.sweepNext = from;
+  from.sweepPrevious = from;
 }

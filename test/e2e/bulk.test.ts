@@ -1,0 +1,111 @@
+// A lot of bytes: all of them, in their order, and in little memory. The peers are processes of their own, so that
+// the balancer has a processor when it needs one.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { client, rssKiB, serve, until } from "../net.ts";
+import type { BulkOrders, BulkReport } from "./bulk-peer.ts";
+import { spawn } from "./ways.ts";
+
+setDefaultTimeout(120_000);
+
+const GiB = 1024 ** 3;
+
+interface BulkPeer extends Disposable {
+  /** Lines printed so far. */
+  readonly lines: readonly string[];
+  readonly report: Promise<BulkReport>;
+}
+
+function bulkPeer(orders: BulkOrders): BulkPeer {
+  const command = [process.execPath, join(import.meta.dir, "bulk-peer.ts"), JSON.stringify(orders)];
+  const child = Bun.spawn(command, { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  const collect = async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stdout) output += decoder.decode(chunk);
+    return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "null") as BulkReport; // its last words
+  };
+  const report = collect();
+  return {
+    get lines() {
+      return output.split("\n").slice(0, -1);
+    },
+    report,
+    [Symbol.dispose]: () => child.kill("SIGKILL"),
+  };
+}
+
+/** A server and a client of it through a balancer; both report when both have ended. */
+async function transfer(
+  way: { readonly upCount: number; readonly downCount: number; readonly readMiBPerSecond: number },
+  look: (pid: number, lines: readonly string[]) => void,
+) {
+  const { upCount, downCount, readMiBPerSecond } = way;
+  const up = { sendCount: upCount, sendSeed: 1, receiveSeed: 2, readMiBPerSecond: 0 };
+  const down = { sendCount: downCount, sendSeed: 2, receiveSeed: 1, readMiBPerSecond };
+  using server = bulkPeer({ port: 0, ...down });
+  const port = await until(() => server.lines[0], "the server's port");
+  await using balancer = await spawn([`127.0.0.1:${port}`]);
+  const { pid } = balancer.process;
+  const startKiB = rssKiB(pid);
+  let highestKiB = startKiB;
+  const watch = setInterval(() => {
+    highestKiB = Math.max(highestKiB, rssKiB(pid));
+    look(pid, server.lines);
+  }, 20);
+  using sender = bulkPeer({ port: balancer.port, ...up });
+  const reports = await Promise.all([server.report, sender.report]).finally(() => {
+    clearInterval(watch);
+  });
+  const [ended] = await balancer.finish(1);
+  return { reports, ended, growthMiB: (highestKiB - startKiB) / 1_024 };
+}
+
+const growthMaxMiB = 40;
+
+test("bulk: 1 GiB each way at once, byte by byte", async () => {
+  const way = { upCount: GiB, downCount: GiB, readMiBPerSecond: 0 };
+  const { reports, ended, growthMiB } = await transfer(way, () => {});
+  const whole = { receivedCount: GiB, isExact: true, isReset: false };
+  expect(reports).toEqual([expect.objectContaining(whole), expect.objectContaining(whole)]);
+  expect(ended).toMatchObject({ reason: "done", bytesUp: GiB, bytesDown: GiB });
+  expect(growthMiB).toBeLessThan(growthMaxMiB);
+});
+
+test("bulk: 4 GiB to a slower reader, in little memory that does not grow", async () => {
+  const way = { upCount: 4 * GiB, downCount: 0, readMiBPerSecond: 500 };
+  const highestKiB: number[] = [];
+  const { reports, ended, growthMiB } = await transfer(way, (pid, lines) => {
+    const doneGiB = lines.length - 1; // the first line is the port
+    highestKiB[doneGiB] = Math.max(highestKiB[doneGiB] ?? 0, rssKiB(pid));
+  });
+  expect(reports[0]).toMatchObject({ receivedCount: 4 * GiB, isExact: true, isReset: false });
+  expect(ended).toMatchObject({ reason: "done", bytesUp: 4 * GiB, bytesDown: 0 });
+  expect(growthMiB).toBeLessThan(growthMaxMiB);
+  const [first = 0, , , fourth = 0] = highestKiB;
+  // What the collector has not yet taken differs by some MiB from one moment to the next.
+  expect((fourth - first) / 1_024).toBeLessThan(8);
+});
+
+test("bulk: a reader that stands still stops the sender, in little memory, and loses nothing", async () => {
+  using server = serve({ keep: false, paused: true, onEnd: (peer) => peer.finish() });
+  await using balancer = await spawn([server.address]);
+  const startKiB = rssKiB(balancer.process.pid);
+  using peer = await client(balancer.port);
+  const piece = Buffer.alloc(1024 ** 2);
+  for (let i = 0; i < 200; i++) peer.send(piece);
+  peer.finish();
+  let seen = { count: -1, at: 0 };
+  await until(() => {
+    if (seen.count !== peer.unsentCount) seen = { count: peer.unsentCount, at: performance.now() };
+    return performance.now() - seen.at > 300;
+  }, "the sender stands still");
+  expect(seen.count).toBeGreaterThan(0);
+  expect((rssKiB(balancer.process.pid) - startKiB) / 1_024).toBeLessThan(growthMaxMiB);
+  server.peers[0]?.resume();
+  await until(() => peer.over, "the end", 20_000);
+  expect(server.peers[0]?.receivedCount).toBe(200 * piece.length);
+  const [ended] = await balancer.finish(1);
+  expect(ended).toMatchObject({ reason: "done", bytesUp: 200 * piece.length });
+});

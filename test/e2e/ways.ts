@@ -1,0 +1,162 @@
+// The ways in which a test runs the balancer: its command line, and the library in this process, dialing by descriptor
+// or the portable way. All take the same arguments and tell the same of every connection that has ended.
+
+import { expect } from "bun:test";
+import { balance, type BalancerEvent, type Status } from "../../src/balancer.ts";
+import type { AccessRecord } from "../../src/control/access-log.ts";
+import { parseOptions } from "../../src/control/options.ts";
+import { spawnBalancer, until, type RunningBalancer, type SpawnOptions } from "../net.ts";
+
+/** What the balancer tells of a connection; the names are those of the library. */
+export type Ended = Pick<
+  AccessRecord,
+  | "id"
+  | "client"
+  | "listener"
+  | "destination"
+  | "tried"
+  | "queueMs"
+  | "connectMs"
+  | "totalMs"
+  | "bytesUp"
+  | "bytesDown"
+  | "state"
+  | "closedBy"
+  | "reason"
+>;
+
+interface Balancing extends AsyncDisposable {
+  readonly address: string;
+  /** 0 for a unix socket. */
+  readonly port: number;
+  /** Connections that have ended, oldest first. */
+  readonly ended: readonly Ended[];
+  /**
+   * Waits until `count` connections have ended, and makes sure that nothing is left of them: no slot, no place in the
+   * queue, no socket. The balancer stops. @returns the connections by number of arrival.
+   */
+  finish(count: number): Promise<readonly Ended[]>;
+}
+
+export interface InProcess extends Balancing {
+  status(): Status;
+  readonly events: readonly BalancerEvent[];
+  drain(): Promise<void>;
+}
+
+export interface Spawned extends Balancing {
+  readonly process: RunningBalancer;
+}
+
+export const byCommandLine = "by the command line";
+export const byDescriptor = "in process, by descriptor";
+export const portably = "in process, the portable way";
+export type Way = typeof byCommandLine | typeof byDescriptor | typeof portably;
+export const ways: readonly Way[] = [byCommandLine, byDescriptor, portably];
+export const waysInProcess = [byDescriptor, portably] as const;
+
+/** Starts a balancer on a free port of 127.0.0.1, unless `args` begin with another address to listen on. */
+export function start(way: Way, args: readonly string[]): Promise<Balancing> {
+  return way === byCommandLine ? spawn(args) : embed(args, way);
+}
+
+/** In this process, where the numbers of its status can be read at any time. */
+export async function embed(
+  args: readonly string[],
+  way: Exclude<Way, typeof byCommandLine> = byDescriptor,
+): Promise<InProcess> {
+  const ended: Ended[] = [];
+  const events: BalancerEvent[] = [];
+  const options = parseOptions(["127.0.0.1:0", ...args]);
+  const balancer = await balance(
+    { ...options, libc: way === byDescriptor },
+    { access: (record) => void ended.push(record), event: (event) => void events.push(event) },
+  );
+  return {
+    address: balancer.addresses[0] ?? "",
+    port: balancer.port,
+    ended,
+    events,
+    status: () => balancer.status(),
+    drain: () => balancer.drain(),
+    async finish(count) {
+      await until(() => ended.length >= count, `${count} ended connections`);
+      expectNothingLeft(balancer.status(), count);
+      await balancer.drain();
+      return [...ended].sort((a, b) => a.id - b.id);
+    },
+    [Symbol.asyncDispose]: async () => balancer.stop(),
+  };
+}
+
+/** Nothing open, nothing waiting, no slot taken, and every connection ended for one reason. */
+function expectNothingLeft(status: Status, count: number): void {
+  const { accepted, open, queue, closed, destinations } = status;
+  const closedCount = Object.values(closed).reduce((sum, each) => sum + each, 0);
+  const usedCount = destinations.reduce((sum, each) => sum + each.used, 0);
+  expect({ accepted, closedCount, open, waiting: queue.waiting, usedCount }).toEqual({
+    accepted: count,
+    closedCount: count,
+    open: 0,
+    waiting: 0,
+    usedCount: 0,
+  });
+}
+
+/** As a process of its own, on a free port of 127.0.0.1 unless `listen` says otherwise. */
+export async function spawn(
+  args: readonly string[],
+  options: SpawnOptions & { readonly listen?: string } = {},
+): Promise<Spawned> {
+  const { listen = "127.0.0.1:0", ...rest } = options;
+  const balancer = await spawnBalancer(["--access-log", "json", listen, ...args], rest);
+  return {
+    address: balancer.address,
+    port: balancer.port,
+    process: balancer,
+    get ended() {
+      return balancer.stdout.map(toEnded);
+    },
+    async finish(count) {
+      await until(() => balancer.stdout.length >= count, `${count} lines of ended connections`);
+      expect(await balancer.stop()).toBe(0);
+      expect(balancer.stderr).toContain("draining: 0 open go on, 0 waiting refused");
+      expect(balancer.stdout.length).toBe(count);
+      return balancer.stdout.map(toEnded).sort((a, b) => a.id - b.id);
+    },
+    [Symbol.asyncDispose]: () => balancer[Symbol.asyncDispose](),
+  };
+}
+
+interface JsonLine extends Ended {
+  readonly queue_ms: number;
+  readonly connect_ms: number;
+  readonly total_ms: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  readonly closed_by: Ended["closedBy"];
+}
+
+function toEnded(line: string): Ended {
+  const fields = JSON.parse(line) as JsonLine;
+  return {
+    id: fields.id,
+    client: fields.client,
+    listener: fields.listener,
+    destination: fields.destination,
+    tried: fields.tried,
+    queueMs: fields.queue_ms,
+    connectMs: fields.connect_ms,
+    totalMs: fields.total_ms,
+    bytesUp: fields.bytes_up,
+    bytesDown: fields.bytes_down,
+    state: fields.state,
+    closedBy: fields.closed_by,
+    reason: fields.reason,
+  };
+}
+
+/** The ends of connections in short, such as "done -- client". */
+export function endings(ended: readonly Ended[]): string[] {
+  return ended.map(({ reason, state, closedBy }) => `${reason} ${state} ${closedBy}`);
+}
