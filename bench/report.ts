@@ -87,10 +87,12 @@ ${renderVerdicts(results)}
 
 ## Method
 
-The balancer has one core, load and destinations the other. A round starts each program afresh, forwards in one round and backwards in the
-next, and begins only when an answer has come through it. Processor time is the sum of \`schedstat\` over all threads and children before and
-after; memory is PSS. A load with one failed connection is no figure. Of ${results.reduce((sum, { samples }) => sum + samples.length, 0)} measurements, ${stolen.length} were
-left out because the host took more than ${STEAL_SHARE_MAX * 100} % of the machine. On loopback the sender's system call pays for the receiver's work: compare, do not add.
+The balancer has one core, load and destinations the other. A round starts each program afresh, forwards in one round
+and backwards in the next, and begins only when an answer has come through it. Processor time is the sum of
+\`schedstat\` over all threads and children before and after; memory is PSS. A load with one failed connection is no
+figure. Of ${results.reduce((sum, { samples }) => sum + samples.length, 0)} measurements, ${stolen.length} were left
+out because the host took more than ${STEAL_SHARE_MAX * 100} % of the machine. On loopback the sender's system call pays
+for the receiver's work: compare, do not add.
 
 ${results.map((result) => renderSection(result, last)).join("\n\n")}
 

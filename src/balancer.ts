@@ -10,6 +10,7 @@ import {
 } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import { isLiteral, resolve, resolveMs } from "./control/resolve.ts";
+import { AssertionError } from "./core/assert.ts";
 import { Board } from "./core/board.ts";
 import { Destinations, type Destination, type DestinationPlan } from "./core/destination.ts";
 import type { DialAddress, Listening } from "./core/engine.ts";
@@ -27,6 +28,8 @@ export type { Status };
 /** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
 const reservedDescriptorCountMax = 64;
 const reservedDescriptorCountMin = 24;
+/** Below so many connections the operator is told what the descriptor limit allows. */
+const connectionCountFew = 400;
 /** Where the limit cannot be asked. */
 const descriptorCountFallback = 1024;
 
@@ -47,7 +50,8 @@ export type BalancerEvent =
   | { readonly kind: "warning"; readonly message: string };
 
 export interface Hooks {
-  /** One record per connection, when it has ended. Called in its handler: store it, do the work later. */
+  /** One record per connection, when it has ended. Called in its handler: store it, do the work later. What a hook
+   * throws is told once as a `warning` event and costs no connection. */
   readonly access?: (record: AccessRecord) => void;
   readonly event?: (event: BalancerEvent) => void;
 }
@@ -86,14 +90,34 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   );
   const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
   const wanted = options.connectionCountMax;
-  if (wanted > possible) {
-    const message = `--max-connections ${wanted} needs ${wanted * 2 + reserved} descriptors; the limit of ${descriptorCount} allows ${possible}`;
-    hooks.event?.({ kind: "warning", message });
+  if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
+    const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
+    const message = `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`;
+    guarded(hooks).event?.({ kind: "warning", message });
   }
   const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
-  const running = new Running({ ...options, connectionCountMax }, c, hooks);
+  const running = new Running({ ...options, connectionCountMax }, c, guarded(hooks));
   await running.start();
   return running;
+}
+
+/** A hook that throws must not reach the core, whose handlers would be left half done. */
+function guarded(hooks: Hooks): Hooks {
+  let told = false;
+  const guard = <T>(name: string, hook: ((value: T) => void) | undefined) => {
+    return (value: T): void => {
+      try {
+        hook?.(value);
+      } catch (error) {
+        if (told) return;
+        told = true;
+        const message = `the ${name} hook has thrown: ${String(error)}`;
+        event({ kind: "warning", message });
+      }
+    };
+  };
+  const event = guard("event", hooks.event);
+  return hooks.access === undefined ? { event } : { event, access: guard("access", hooks.access) };
 }
 
 function complete(given: BalanceOptions): Options {
@@ -175,8 +199,11 @@ class Running implements Balancer {
         },
         onQueueFull: (full) => this.tell({ kind: full ? "queue-full" : "queue-clear" }),
         onLocalFault: (cause) => this.tell({ kind: "local-fault", cause }),
-        onFault: (error) =>
-          this.tell({ kind: "warning", message: `internal error: ${String(error)}` }),
+        onFault: (error) => {
+          // A broken invariant ends the process; any other exception costs its own connection.
+          if (error instanceof AssertionError) setImmediate(() => void raise(error));
+          this.tell({ kind: "warning", message: `internal error: ${String(error)}` });
+        },
       },
     });
   }
@@ -327,6 +354,10 @@ class Running implements Balancer {
   private tell(event: BalancerEvent): void {
     this.hooks.event?.(event);
   }
+}
+
+function raise(error: Error): never {
+  throw error;
 }
 
 function isFixed(address: Address): boolean {

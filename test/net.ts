@@ -4,7 +4,7 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket, SocketHandler } from "bun";
-import { connectedUnix, dial, placeOf, rawConnect, type Place } from "./raw.ts";
+import { connectedUnix, dial, libc, placeOf, rawConnect, type Place } from "./raw.ts";
 
 export * from "./run.ts";
 export * from "./wait.ts";
@@ -180,6 +180,11 @@ export async function client(place: Place, options: ClientOptions = {}): Promise
   return promise;
 }
 
+/** A client at 127.0.0.1 that may be refused at once: its peer sees the reset even when that beats the connect. */
+export function knock(port: number): Promise<Peer> {
+  return client(port, { from: "127.0.0.1" });
+}
+
 // ---- servers ---------------------------------------------------------------------------------
 
 export interface Server extends Disposable {
@@ -217,6 +222,8 @@ export function serve(
       ? Bun.listen<Peer | undefined>({ ...common, ...at })
       : Bun.listen<Peer | undefined>({ ...common, ...at });
   const port = "port" in listener ? listener.port : 0;
+  // Bun's backlog of 512 would cost a client of a larger burst a second.
+  if ("fd" in listener) libc().listen(listener.fd as number, 4_096); // missing in Bun's types
   const host = "hostname" in at && at.hostname.includes(":") ? "[::1]" : "127.0.0.1";
   return {
     address: "unix" in at ? `unix:${at.unix}` : `${host}:${port}`,

@@ -10,7 +10,9 @@ const IGNORED = /^(?:node_modules|dist|coverage|\.git|\.bench)\//;
 
 function filesOf(pattern: string): string[] {
   const glob = new Bun.Glob(pattern);
-  return [...glob.scanSync({ cwd: ROOT, dot: true })].filter((file) => !IGNORED.test(file)).sort();
+  return [...glob.scanSync({ cwd: ROOT, dot: true })]
+    .filter((file) => !IGNORED.test(file))
+    .toSorted();
 }
 
 function textOf(file: string): string {
@@ -67,7 +69,7 @@ describe("imports", () => {
       "console.log(b, e);",
     ].join("\n");
     const found = importsOf("src/core/made-up.ts", text).map((each) => [each.to, each.typesOnly]);
-    expect(found.sort()).toEqual([
+    expect(found.toSorted()).toEqual([
       ["all", false],
       ["bare", false],
       ["dynamic", false],

@@ -118,6 +118,28 @@ export class Batch<T extends Waiter> {
     const { freshCount } = this;
     this.freshCount = 0;
     this.disarm();
+    try {
+      this.placeOldest();
+      this.refuseNewest();
+    } finally {
+      this.flushing = false;
+    }
+    for (let i = Math.max(0, this.arrived.count - freshCount); i < this.arrived.count; i += 1) {
+      const item = this.arrived.at(i);
+      if (item !== null && !item.left) this.room.onStay?.(item);
+    }
+    if (this.flushAgain) {
+      this.flushAgain = false;
+      this.arm();
+    }
+  }
+
+  /** Ends the timers; what waits stays in the ring. */
+  close(): void {
+    this.disarm();
+  }
+
+  private placeOldest(): void {
     for (let n = this.back.count + this.arrived.count; n > 0; n -= 1) {
       const item = this.back.shift() ?? this.arrived.shift();
       if (item === null) break;
@@ -129,26 +151,15 @@ export class Batch<T extends Waiter> {
         break;
       }
     }
+  }
+
+  private refuseNewest(): void {
     while (this.count > this.limits.queueCountMax) {
       const newest = this.arrived.pop();
       if (newest === null) break;
       if (newest.left) this.leftCount -= 1;
       else this.room.refuse(newest);
     }
-    for (let i = Math.max(0, this.arrived.count - freshCount); i < this.arrived.count; i += 1) {
-      const item = this.arrived.at(i);
-      if (item !== null && !item.left) this.room.onStay?.(item);
-    }
-    this.flushing = false;
-    if (this.flushAgain) {
-      this.flushAgain = false;
-      this.arm();
-    }
-  }
-
-  /** Ends the timers; what waits stays in the ring. */
-  close(): void {
-    this.disarm();
   }
 
   /** Many come back in order of arrival: then this is one step. */

@@ -16,7 +16,7 @@ export interface Policy {
 export type PolicyName = "pull" | "round-robin" | "random" | "hash";
 
 /** A list through `Destination.previous` and `next`; it is one of its own members only when empty. */
-export class DestinationList {
+class DestinationList {
   private head: Destination | null = null;
   count = 0;
 
@@ -76,7 +76,7 @@ const wordCount = Math.ceil(levelCount / 32);
  *   level   0: d4 → d1          used / weight, as a floating number
  *           1: d3 → d2 → d7     a set bit in `words` marks a level with members, a set bit in `summary` such a word
  */
-export class PullPolicy implements Policy {
+class PullPolicy implements Policy {
   private readonly board: Board;
   private readonly levels: (DestinationList | null)[] = Array.from(
     { length: levelCount },
@@ -133,7 +133,7 @@ function lowestBit(bits: number): number {
 }
 
 /** `round-robin`: each in turn, `weight` times per round, interleaved. */
-export class RoundRobinPolicy implements Policy {
+class RoundRobinPolicy implements Policy {
   private readonly board: Board;
   private fresh = new DestinationList();
   private spent = new DestinationList();
@@ -230,7 +230,7 @@ const pointCountMax = 2 ** 20;
  * `hash`: by client address, consistent. Each destination owns points on a circle of 32 bits; a client goes to the
  * next point whose destination is ready. One of k added moves about 1/k of the clients, one gone moves only its own.
  */
-export class HashPolicy implements Policy {
+class HashPolicy implements Policy {
   /** Sorted: position on the circle · 2^20 + index of the member; exact in 52 bits. */
   private readonly points: Float64Array;
   private readonly members: readonly Destination[];
@@ -247,7 +247,7 @@ export class HashPolicy implements Policy {
       const seed = hashText(member.name);
       for (let i = 0; i < count; i += 1) points.push(mix(seed + mix(i + 1)) * 2 ** 20 + index);
     });
-    this.points = Float64Array.from(points).sort();
+    this.points = Float64Array.from(points).toSorted();
     this.members = members;
   }
 

@@ -2,7 +2,7 @@
 import { linux } from "./libc.ts";
 
 /** Bytes of the longest path of a unix socket, the closing zero not counted. */
-export const unixPathSizeMax = 107;
+const unixPathSizeMax = 107;
 
 /** An IP literal without brackets, and a port. @returns null when `ip` is no literal. */
 export function encodeIp(ip: string, port: number): Uint8Array | null {

@@ -116,7 +116,7 @@ export class FakeSocket {
   }
 }
 
-export class FakeEngine implements Engine {
+class FakeEngine implements Engine {
   /** Every dial that came under way, oldest first. */
   readonly dials: FakeSocket[] = [];
   /** Called at every dial, those that fail at once included. */
@@ -188,7 +188,7 @@ export class FakeEngine implements Engine {
   }
 }
 
-export const noLimits: Limits = {
+const noLimits: Limits = {
   connectionCountMax: 1_000,
   queueCountMax: 1_000,
   queueMs: 0,

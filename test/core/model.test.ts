@@ -166,7 +166,7 @@ describe("model", () => {
           for (const pair of real.settled) reasons.add(pair.reason);
         }
         expect(granted).toBeGreaterThan(scheduleCount * 100);
-        expect([...reasons].sort()).toEqual([
+        expect([...reasons].toSorted()).toEqual([
           "client-left",
           "client-reset",
           "destination-reset",

@@ -47,7 +47,7 @@ export class Model {
   get queue(): Client[] {
     return [...this.clients.values()]
       .filter((each) => each.at === "queue")
-      .sort((a, b) => a.order - b.order);
+      .toSorted((a, b) => a.order - b.order);
   }
 
   /** Must be told before the real one accepts. */

@@ -55,6 +55,14 @@ describe("ring", () => {
     expect(ring.count).toBe(0);
   });
 
+  test("ring: its tail wraps below zero as well", () => {
+    const ring = new Ring<Item>(4);
+    ring.unshift(item(1));
+    expect([ring.pop()?.n, ring.count, ring.pop(), ring.shift()]).toEqual([1, 0, null, null]);
+    for (let n = 2; n < 6; n += 1) expect(ring.push(item(n))).toBe(true);
+    expect([ring.push(item(6)), numbers(ring)]).toEqual([false, [2, 3, 4, 5]]);
+  });
+
   test("ring: takes an item back at the head and the newest off the tail", () => {
     const ring = filled(8, 4);
     const first = ring.shift();

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { CLI, client, cpuMs, echoServer, fdCount, limitDescriptors, until } from "../net.ts";
-import { tagServer, type Peer } from "../net.ts";
+import { CLI, client, cpuMs, echoServer, fdCount, knock, limitDescriptors } from "../net.ts";
+import { tagServer, until, type Peer } from "../net.ts";
 import { endings, spawn, start, ways } from "./ways.ts";
 
 async function echo(peer: Peer): Promise<void> {
@@ -19,7 +19,7 @@ test.each(ways)("limit: one connection more than --max-connections is refused, %
     peers[i] = await client(balancer.port);
     await echo(peers[i] as Peer); // set in the line above
   }
-  using fourth = await client(balancer.port);
+  using fourth = await knock(balancer.port);
   await until(() => fourth.over, "the refusal");
   expect(fourth.code).toBe("ECONNRESET");
   for (const peer of peers) peer.send("!");
@@ -66,7 +66,7 @@ test("descriptors: with 64 of them 100 clients make no spin, and the next one is
   const command = withDescriptors(64);
   await using balancer = await spawn(["--slots", "1", server.address], { command });
   const { pid } = balancer.process;
-  const peers = await Promise.all(Array.from({ length: 100 }, () => client(balancer.port)));
+  const peers = await Promise.all(Array.from({ length: 100 }, () => knock(balancer.port)));
   const refused = () => peers.filter((peer) => peer.over);
   await until(() => balancer.ended.length === refused().length && refused().length > 0, "refusals");
   const before = { cpuMs: cpuMs(pid), at: performance.now() };

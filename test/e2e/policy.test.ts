@@ -40,7 +40,7 @@ describe.each(ways)("policy, %s", (way) => {
     for (const [i, from] of clients.entries()) {
       expect(await ask(balancer.port, from)).toBe(before[i] ?? "");
     }
-    expect(Object.keys(tally(before)).sort()).toEqual(names);
+    expect(Object.keys(tally(before)).toSorted()).toEqual(names);
     servers[0]?.[Symbol.dispose]();
     const after: string[] = [];
     for (const from of clients) after.push(await ask(balancer.port, from));

@@ -1,7 +1,7 @@
 // Clients that wait: their order, how many of them, how long, and what their leaving means.
 
 import { describe, expect, test } from "bun:test";
-import { client, echoServer, serve, until, type Peer, type Server } from "../net.ts";
+import { client, echoServer, knock, serve, until, type Peer, type Server } from "../net.ts";
 import { byCommandLine, embed, endings, start, ways, waysInProcess } from "./ways.ts";
 
 interface Counter extends Server {
@@ -75,7 +75,7 @@ describe.each(waysInProcess)("queue, %s", (way) => {
     await using balancer = await embed([...options, server.address], way);
     const peers: Peer[] = [];
     for (let i = 0; i < 5; i++) {
-      peers.push(await client(balancer.port));
+      peers.push(await knock(balancer.port));
       await until(() => balancer.status().accepted === i + 1, `client ${i} accepted`);
     }
     await until(() => peers[3]?.over && peers[4]?.over, "two refusals");

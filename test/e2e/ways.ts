@@ -49,7 +49,7 @@ export interface Spawned extends Balancing {
 }
 
 export const byCommandLine = "by the command line";
-export const byDescriptor = "in process, by descriptor";
+const byDescriptor = "in process, by descriptor";
 export const portably = "in process, the portable way";
 export type Way = typeof byCommandLine | typeof byDescriptor | typeof portably;
 export const ways: readonly Way[] = [byCommandLine, byDescriptor, portably];
@@ -81,9 +81,14 @@ export async function embed(
     drain: () => balancer.drain(),
     async finish(count) {
       await until(() => ended.length >= count, `${count} ended connections`);
+      // After a cooldown, the last ones too.
+      await until(
+        () => balancer.status().destinations.every(({ used }) => used === 0),
+        "no slot taken",
+      );
       expectNothingLeft(balancer.status(), count);
       await balancer.drain();
-      return [...ended].sort((a, b) => a.id - b.id);
+      return ended.toSorted((a, b) => a.id - b.id);
     },
     [Symbol.asyncDispose]: async () => balancer.stop(),
   };
@@ -122,7 +127,7 @@ export async function spawn(
       expect(await balancer.stop()).toBe(0);
       expect(balancer.stderr).toContain("draining: 0 open go on, 0 waiting refused");
       expect(balancer.stdout.length).toBe(count);
-      return balancer.stdout.map(toEnded).sort((a, b) => a.id - b.id);
+      return balancer.stdout.map(toEnded).toSorted((a, b) => a.id - b.id);
     },
     [Symbol.asyncDispose]: () => balancer[Symbol.asyncDispose](),
   };
