@@ -50,10 +50,13 @@ export interface Listening {
   stop(): void;
 }
 
+/** A dial that is over when it has begun, as towards this host. */
+export const connectedAlready = "connected already";
+
 export interface Engine {
   /**
-   * Starts a dial. Success and failure are told to `events`, failures that show at once are returned.
-   * @returns the system's name of the cause, or null when the dial is under way.
+   * Starts a dial. Success and failure are told to `events`; what shows at once is returned instead.
+   * @returns null when the dial is under way, `connectedAlready`, or the system's name of the cause of its failure.
    */
   dial(address: DialAddress, events: SocketEvents): string | null;
   /** Ends a dial or a socket at once; the peer sees a reset. `events.closed` is set before. */

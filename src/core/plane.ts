@@ -4,7 +4,8 @@ import { assert } from "./assert.ts";
 import { Batch, type Room } from "./batch.ts";
 import { counterNames, type Board, type CounterName, type ThreadNumbers } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
-import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
+import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
+import type { Socket, SocketEvents } from "./engine.ts";
 import type { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
 import { Pair, type PairHost } from "./pair.ts";
@@ -280,13 +281,14 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       const { addresses } = destination;
       const index = (pair.addressFirst + pair.addressesTried) % Math.max(1, addresses.length);
       const address = addresses[index];
-      const code =
-        address === undefined ? "ENOTFOUND" : this.engine.dial(address, pair.startDial());
-      if (code === null) {
+      const down = pair.startDial();
+      const code = address === undefined ? "ENOTFOUND" : this.engine.dial(address, down);
+      if (code === null || code === connectedAlready) {
         this.onDialing(pair, nowMs);
+        if (code !== null) down.onConnected();
         return true;
       }
-      if (pair.down !== null) pair.down.closed = true;
+      down.closed = true;
       pair.endDial();
       if (this.afterFailure(pair, destination, code, nowMs)) return false;
     }

@@ -1,6 +1,7 @@
 // The engine over Bun's socket handlers. What Bun does that its documentation does not say stands here and in the
 // rules R1–R17, each held by a test of its own (test/engine/bun-facts*.test.ts).
 import type { Socket as BunSocket, SocketHandler } from "bun";
+import { connectedAlready } from "../core/engine.ts";
 import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
 import { lastError, linux, type Libc } from "../linux/libc.ts";
 import { encodeIp, encodeUnix, familyOf } from "../linux/sockaddr.ts";
@@ -182,13 +183,18 @@ export class BunEngine implements Engine {
     const kind = linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC;
     const fd = c.socket(family, kind, 0);
     if (fd < 0) return lastError(c);
-    if (c.connect(fd, sockaddr, sockaddr.length) !== 0) {
-      const code = lastError(c);
-      if (code !== "EINPROGRESS") {
-        c.close(fd);
-        // A unix socket whose accept queue is full says EAGAIN: the destination's, not ours.
-        return code === "EACCES" && family === linux.AF_UNIX ? "ECONNREFUSED" : code;
-      }
+    // Towards this host a connect is over when it returns, though it does not say so: ask again. Then the first bytes
+    // need not wait for a turn of the loop, and a refusal costs no adoption.
+    let isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
+    let code = isConnected ? "" : lastError(c);
+    if (code === "EINPROGRESS") {
+      isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
+      code = isConnected ? "" : lastError(c);
+    }
+    if (!isConnected && code !== "EALREADY") {
+      c.close(fd);
+      // A unix socket whose accept queue is full says EAGAIN: the destination's fault, not ours, as all others here.
+      return code;
     }
     void Bun.connect<SocketEvents>({
       fd,
@@ -196,7 +202,7 @@ export class BunEngine implements Engine {
       data: events,
       socket: this.dialed,
     } as never); // `fd` is missing in Bun's types
-    return null;
+    return isConnected ? connectedAlready : null;
   }
 
   private dialByName(target: Target, events: SocketEvents): string | null {

@@ -71,6 +71,7 @@ const errnoNames: Readonly<Record<number, string>> = {
   110: "ETIMEDOUT",
   111: "ECONNREFUSED",
   113: "EHOSTUNREACH",
+  114: "EALREADY",
   115: "EINPROGRESS",
 };
 
