@@ -21,6 +21,8 @@ setDefaultTimeout(30_000);
 
 const ENETUNREACH = 101;
 const ECONNREFUSED = 111;
+const EALREADY = 114;
+const EINPROGRESS = 115;
 const EAGAIN = 11;
 const IPPROTO_TCP = 6;
 const TCP_USER_TIMEOUT = 18;
@@ -51,6 +53,34 @@ test("R9: a connecting descriptor opens at once, and its first drain means conne
   await bun.until("drain");
   expect(bun.socket.write("x")).toBe(1);
   bun.socket.terminate();
+});
+
+test("R9: a second connect says at once what became of the first, and a write then needs no drain", () => {
+  using listener = listen({ allowHalfOpen: true, socket: { data() {} } });
+  const again = (port: number) => {
+    const fd = rawSocket(AF_INET);
+    const address = sockaddr(port);
+    expect(libc().connect(fd, address, address.length)).toBe(-1);
+    expect(errno()).toBe(EINPROGRESS);
+    return { fd, result: libc().connect(fd, address, address.length), code: errno() };
+  };
+  const connected = again(listener.port);
+  expect(connected.result).toBe(0);
+  const bun = new Recorder();
+  adopt(connected.fd, bun);
+  expect(bun.socket.write("at once")).toBe(7);
+  bun.socket.terminate();
+
+  using dead = deadPort();
+  const refused = again(dead.port);
+  expect([refused.result, refused.code]).toEqual([-1, ECONNREFUSED]);
+  libc().close(refused.fd);
+
+  const full = fullListener();
+  const waiting = again(full.port);
+  expect([waiting.result, waiting.code]).toEqual([-1, EALREADY]);
+  for (const fd of [waiting.fd, full.fd]) libc().close(fd);
+  full.filler.close();
 });
 
 test.concurrent("R9: before it is connected, open but writes take nothing", async () => {
