@@ -1,13 +1,7 @@
 // The composition root: builds a data plane from options, starts it, reads it, drains and stops it.
 // Origin: IAWLB §3, the main program.
 import type { AccessRecord } from "./control/access-log.ts";
-import {
-  DEFAULTS,
-  parseOptions,
-  type Address,
-  type DestinationOptions,
-  type Options,
-} from "./control/options.ts";
+import { readOptions, type Address, type GivenOptions, type Options } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import { isLiteral, resolve, resolveMs } from "./control/resolve.ts";
 import { AssertionError } from "./core/assert.ts";
@@ -68,10 +62,8 @@ export interface Balancer {
   stop(): void;
 }
 
-/** What `balance` takes: options as parsed, or addresses as on the command line. */
-export type BalanceOptions = Partial<Omit<Options, "listen" | "destinations">> & {
-  readonly listen: string | Address;
-  readonly destinations: readonly (string | DestinationOptions)[];
+/** What `balance` takes. Times are in ms; what is not given is as on the command line. */
+export type BalanceOptions = GivenOptions & {
   /** false: dial and listen without libc, as on systems that lack it. */
   readonly libc?: boolean;
 };
@@ -81,7 +73,7 @@ export type BalanceOptions = Partial<Omit<Options, "listen" | "destinations">> &
  * @throws OptionsError with every mistake in the addresses; ListenError when an address cannot be bound.
  */
 export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise<Balancer> {
-  const options = complete(given);
+  const options = readOptions(given);
   const c = given.libc === false ? null : libc;
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
   const reserved = Math.min(
@@ -118,26 +110,6 @@ function guarded(hooks: Hooks): Hooks {
   };
   const event = guard("event", hooks.event);
   return hooks.access === undefined ? { event } : { event, access: guard("access", hooks.access) };
-}
-
-function complete(given: BalanceOptions): Options {
-  const { listen, destinations, libc: _, ...rest } = given;
-  const text = [listen, ...destinations].filter((each) => typeof each === "string");
-  const allText = text.length === destinations.length + 1;
-  if (allText) {
-    const slots = rest as { slots?: number };
-    const args = slots.slots === undefined ? [] : ["--slots", String(slots.slots)];
-    return { ...parseOptions([...args, ...text]), ...rest };
-  }
-  if (typeof listen === "string" || text.length > 0) {
-    throw new TypeError("give all addresses as texts, or all as objects");
-  }
-  return {
-    ...DEFAULTS,
-    ...rest,
-    listen,
-    destinations: destinations as readonly DestinationOptions[],
-  };
 }
 
 class Running implements Balancer {
@@ -198,6 +170,10 @@ class Running implements Balancer {
           if (this.onEmpty !== null && this.plane.pairs.size === 0) this.onEmpty();
         },
         onQueueFull: (full) => this.tell({ kind: full ? "queue-full" : "queue-clear" }),
+        onConnectionLimit: () => {
+          const message = `clients are refused: ${options.connectionCountMax} connections are open, as many as --max-connections allows`;
+          this.tell({ kind: "warning", message });
+        },
         onLocalFault: (cause) => this.tell({ kind: "local-fault", cause }),
         onFault: (error) => {
           // A broken invariant ends the process; any other exception costs its own connection.
@@ -264,6 +240,7 @@ class Running implements Balancer {
     // immediate runs before the sockets are looked at, the second one after.
     for (let turn = 0; turn < 2; turn += 1) await new Promise((done) => setImmediate(done));
     for (const listener of this.listeners) listener.stop();
+    plane.pull(); // those that a batch still holds are not refused for want of a flush
     plane.refuseNew();
     if (plane.pairs.size > 0) {
       const timer = setTimeout(() => this.onEmpty?.(), this.options.drainMs);

@@ -32,6 +32,41 @@ export function parseOptions(args: readonly string[]): Options {
   return { ...settings, listen, destinations: places.destinations(slots) };
 }
 
+/** What a program gives: settings as `Options` has them, addresses as texts or as objects. */
+export type GivenOptions = Partial<Settings> & {
+  readonly listen: string | Address;
+  readonly destinations: readonly (string | (Partial<DestinationOptions> & { address: Address }))[];
+};
+
+/**
+ * Reads what a program gives, as if it stood on the command line: one way to check, one set of words.
+ * @throws OptionsError with all mistakes.
+ */
+export function readOptions(given: GivenOptions): Options {
+  const args: string[] = [];
+  for (const row of optionRows) {
+    const value = given[row.key];
+    if (value === undefined) continue;
+    args.push(`--${row.name}=${value}${row.placeholder === "TIME" ? "ms" : ""}`);
+  }
+  const { listen } = given;
+  args.push("--", typeof listen === "string" ? listen : formatAddress(listen));
+  for (const each of given.destinations)
+    args.push(typeof each === "string" ? each : placeText(each));
+  return parseOptions(args);
+}
+
+function placeText(each: Partial<DestinationOptions> & { address: Address }): string {
+  const { name, slots, weight, backup } = each;
+  const suffixes = [
+    slots === undefined ? "" : `,slots=${slots}`,
+    weight === undefined ? "" : `,weight=${weight}`,
+    backup === true ? ",backup" : "",
+    name === undefined ? "" : `,name=${name}`,
+  ];
+  return formatAddress(each.address) + suffixes.join("");
+}
+
 /**
  * Reads the arguments of `iawlb demo`.
  * @returns the port to listen on, or null when the user left the choice to us.

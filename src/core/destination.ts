@@ -180,14 +180,14 @@ export class Destinations {
     }
   }
 
-  /** No address of ours towards this destination: others first, and no blame. */
-  rest(destination: Destination, nowMs: number): void {
+  /** It cannot be dialed now through no fault of its own: others first, and no blame. */
+  rest(destination: Destination, nowMs: number, ms = restMs): void {
     const state = this.board.state[destination.row];
     if (state === State.out || state === State.resting) return;
-    this.board.retryAtMs[destination.row] = nowMs + restMs;
+    this.board.retryAtMs[destination.row] = nowMs + ms;
     this.setState(destination, State.resting);
     this.refile(destination);
-    this.sweep.file(destination, nowMs + restMs);
+    this.sweep.file(destination, nowMs + ms);
   }
 
   /** A trial ended without a verdict: the client went away, or the fault was ours. */
@@ -212,8 +212,10 @@ export class Destinations {
   /** New addresses of a name that was looked up again. */
   setAddresses(destination: Destination, addresses: readonly DialAddress[]): void {
     const wasReady = destination.ready;
+    const wasUp = this.isUp(destination);
     destination.addresses = addresses;
     destination.preferred = 0;
+    if (this.isUp(destination) !== wasUp) this.countUp(destination, wasUp ? -1 : 1);
     this.refile(destination);
     if (destination.ready && !wasReady) this.onReady();
   }
@@ -261,11 +263,13 @@ export class Destinations {
     if (!destination.backup) this.primaryUpCount += change;
   }
 
-  /** Not out: a trial that is still to be won counts as out. */
+  /** Neither out nor without an address; a trial that is still to be won counts as out. */
   private isUp(destination: Destination): boolean {
     const state = this.board.state[destination.row];
     return (
-      (state === State.up || state === State.resting) && this.board.enabled[destination.row] === 1
+      (state === State.up || state === State.resting) &&
+      this.board.enabled[destination.row] === 1 &&
+      destination.addresses.length > 0
     );
   }
 

@@ -30,6 +30,8 @@ export class Flow implements SocketEvents {
   ended = false;
   /** The target has been told so: every byte is out, its write side is shut. */
   finished = false;
+  /** A write to `socket` has failed: what it has still to say is passed on, then the pair is reset (R4). */
+  broken = false;
   /** `socket` is gone, or nobody wants it. */
   closed = false;
   private readonly engine: Engine;
@@ -60,11 +62,11 @@ export class Flow implements SocketEvents {
       this.size += count;
       return;
     }
-    if (count < 0) return this.pair.onReset(target);
-    this.size += count;
-    this.rest = this.engine.keep(chunk, count);
+    this.size += Math.max(0, count);
+    this.rest = this.engine.keep(chunk, Math.max(0, count));
     this.restFrom = 0;
-    this.pause();
+    if (count < 0) this.breakTarget();
+    else this.pause();
   }
 
   /** Our socket has room: the opposite flow goes on. */
@@ -74,6 +76,7 @@ export class Flow implements SocketEvents {
 
   onEnd(): void {
     if (this.closed || this.ended) return;
+    if (this.broken && this.rest === null) return this.pair.onReset(this);
     this.ended = true;
     this.pair.onEnd(this);
     if (!this.pair.settled) this.push();
@@ -94,11 +97,11 @@ export class Flow implements SocketEvents {
   /** Moves the rest, then lets the source go on or passes its end on. Harmless when there is nothing to do (R7). */
   push(): void {
     const target = this.other;
-    if (this.finished || !target.connected || target.socket === null) return;
+    if (this.finished || target.broken || !target.connected || target.socket === null) return;
     if (this.rest !== null) {
       if (this.size === 0) this.pair.onFirstBytes(this);
       const count = this.engine.write(target.socket, this.rest, this.restFrom);
-      if (count < 0) return this.pair.onReset(target);
+      if (count < 0) return this.breakTarget();
       this.size += count;
       this.restFrom += count;
       if (this.restFrom < this.rest.length) return this.pause();
@@ -116,10 +119,21 @@ export class Flow implements SocketEvents {
 
   /** After the last byte: the target's write side is shut, or the pair is done when both directions have ended. */
   private finish(): void {
+    if (this.broken) return this.pair.onReset(this);
     this.finished = true;
     const target = this.other;
     if (target.finished) return this.pair.onDone();
     if (target.socket !== null && !target.closed) this.engine.shutdown(target.socket);
+  }
+
+  /**
+   * The target has reset the connection. An answer that it gave before may still lie unread (a server that refuses an
+   * upload and closes): its flow goes on to its end, ours does not.
+   */
+  private breakTarget(): void {
+    this.other.broken = true;
+    this.pause();
+    this.pair.onBroken();
   }
 
   /** Keeps what cannot be written yet. */

@@ -19,6 +19,9 @@ import type { Limits } from "./limits.ts";
 import type { CloseReason, Side } from "./reason.ts";
 import { Expiring, never, horizonMs } from "./sweep.ts";
 
+/** After a write has failed, the longest wait for what the other side said before its reset. */
+const resetGraceMs = 1_000;
+
 /** What a pair needs of the plane it lives in. */
 export interface PairHost {
   readonly engine: Engine;
@@ -73,6 +76,8 @@ export class Pair extends Expiring implements Waiter {
   /** When the slot it got was freed; −1 when it did not wait for one. */
   slotFreedAt = -1;
   settledAt = -1;
+  /** When a write found one side reset. */
+  private brokenAt = -1;
   /** Who ended first, once somebody has. */
   endedFirst: Side | null = null;
   reason: CloseReason | null = null;
@@ -155,10 +160,18 @@ export class Pair extends Expiring implements Waiter {
   onReset(flow: Flow): void {
     if (this.state === "joined") {
       if (flow === this.up) this.settle("client-reset", "client");
+      else if (this.isUntouched(flow)) this.dialAgain();
       else this.settle("destination-reset", "destination");
     } else if (flow === this.up) {
       this.settle("client-left", "client");
     }
+  }
+
+  /** A write has found one side reset: its last bytes have this long to be read. */
+  onBroken(): void {
+    if (this.brokenAt >= 0) return;
+    this.brokenAt = this.host.now();
+    this.watch(this.brokenAt + resetGraceMs);
   }
 
   onDone(): void {
@@ -206,6 +219,23 @@ export class Pair extends Expiring implements Waiter {
     this.host.watch(this, atMs);
   }
 
+  /** Nothing has gone either way, nor has the client's end: another destination can serve it as well. */
+  private isUntouched(down: Flow): boolean {
+    const { up } = this;
+    const nothing = up.size === 0 && !up.finished && down.size === 0 && down.rest === null;
+    return nothing && this.holdsSlot;
+  }
+
+  /** A destination that accepts and resets has not connected: a process that was killed leaves such dials behind. */
+  private dialAgain(): void {
+    this.state = "dialing";
+    this.joinedAt = -1;
+    this.firstUpAt = -1;
+    this.brokenAt = -1;
+    this.up.connected = false;
+    this.host.onDialFailed(this, "ECONNRESET");
+  }
+
   private closeFlow(flow: Flow, inOrder: boolean, engine: Engine): void {
     if (flow.closed) return;
     flow.closed = true; // before the socket: its close event may run inside the call
@@ -221,6 +251,10 @@ export class Pair extends Expiring implements Waiter {
     if (size !== this.seenSize) {
       this.seenSize = size;
       this.activeAt = nowMs;
+    }
+    if (this.brokenAt >= 0 && nowMs >= this.brokenAt + resetGraceMs) {
+      this.onReset(up.broken ? up : down);
+      return never;
     }
     if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
       if (nowMs >= this.firstUpAt + limits.answerMs) {
@@ -258,6 +292,7 @@ export class Pair extends Expiring implements Waiter {
     if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
       atMs = Math.min(atMs, this.firstUpAt + limits.answerMs);
     }
+    if (this.brokenAt >= 0) atMs = Math.min(atMs, this.brokenAt + resetGraceMs);
     return Math.max(atMs, nowMs + 1);
   }
 }

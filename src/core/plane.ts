@@ -6,10 +6,11 @@ import { counterNames, type Board, type CounterName, type ThreadNumbers } from "
 import type { Destination, Destinations } from "./destination.ts";
 import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
 import type { Socket, SocketEvents } from "./engine.ts";
+import { kindOfFault } from "./fault.ts";
 import type { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
 import { Pair, type PairHost } from "./pair.ts";
-import { hashText } from "./policy.ts";
+import { keyOfClient } from "./policy.ts";
 import { reasonIndex } from "./reason.ts";
 import type { Sweep } from "./sweep.ts";
 
@@ -21,16 +22,18 @@ const triedCountMax = 16;
 /** A fault of our own after so long without one is told as a new one. */
 const localFaultEpisodeMs = 10_000;
 
-/** Causes that are the system's, never the destination's (R10): nothing can be dialed for a moment. */
-const systemFaults: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
-/** No source address or port towards one address: another may still be reached. */
-const sourceFaults: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EADDRINUSE"]);
+/** A busy destination is asked again after so long. */
+const busyRestMs = 10;
+/** Of refusals for want of room, so that a flood is two lines and not two each. */
+const refusalEpisodeMs = 1_000;
 
 export interface PlaneEvents {
   /** A connection has ended; `pair` is not used afterwards. */
   onSettled: ((pair: Pair) => void) | null;
   /** The queue has become full, or has room again. */
   onQueueFull(full: boolean): void;
+  /** Clients are refused for `limits.connectionCountMax`; told once per episode. */
+  onConnectionLimit(): void;
   /** A fault of our own keeps clients waiting; told once per episode. */
   onLocalFault(code: string): void;
   /** An exception in a handler of ours. */
@@ -61,6 +64,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private nextOrder = 1;
   private stopping = false;
   private queueIsFull = false;
+  private queueRefusedAt = Number.NEGATIVE_INFINITY;
+  private limitRefusedAt = Number.NEGATIVE_INFINITY;
   private systemFaultUntil = 0;
   private localFaultAt = Number.NEGATIVE_INFINITY;
   /** When the slot that is being given on was freed; −1 outside of that. */
@@ -105,13 +110,16 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     pair.up.socket = socket;
     if (this.wantsClient) {
       pair.client = this.engine.remote(socket);
-      if (this.hashes) pair.key = hashText(hostOf(pair.client));
+      if (this.hashes) pair.key = keyOfClient(pair.client);
     }
     this.count("open", 1);
     this.pairs.add(pair);
     if (this.stopping) {
       pair.settle("shutdown", "balancer");
     } else if (this.pairs.size > this.limits.connectionCountMax) {
+      const isNew = pair.acceptedAt - this.limitRefusedAt > localFaultEpisodeMs;
+      this.limitRefusedAt = pair.acceptedAt;
+      if (isNew) this.events.onConnectionLimit();
       pair.settle("connection-limit", "balancer");
     } else {
       pair.queued = true;
@@ -158,6 +166,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   /** Too many wait: the newest is refused. */
   refuse(pair: Pair): void {
     pair.queued = false;
+    this.queueRefusedAt = this.clock();
     if (!this.queueIsFull) {
       this.queueIsFull = true;
       this.events.onQueueFull(true);
@@ -302,7 +311,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.endWaiting(pair);
     pair.queued = false;
     pair.dialedAt = nowMs;
-    if (this.queueIsFull && this.batch.count <= this.limits.queueCountMax / 2) {
+    if (this.queueIsFull && nowMs - this.queueRefusedAt > refusalEpisodeMs) {
       this.queueIsFull = false;
       this.events.onQueueFull(false);
     }
@@ -314,22 +323,22 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
    * @returns true when this destination is over for the pair; its slot is given back. false: dial its next address.
    */
   private afterFailure(pair: Pair, destination: Destination, code: string, nowMs: number): boolean {
-    const isSystems = systemFaults.has(code);
-    if (!isSystems) {
+    const kind = kindOfFault(code);
+    if (kind !== "system") {
       pair.addressesTried += 1;
       if (pair.addressesTried < destination.addresses.length) return false;
     }
-    if (isSystems || sourceFaults.has(code)) {
-      this.onLocalFault(code, nowMs);
-      if (isSystems) this.pauseDialing(nowMs);
-      else this.destinations.rest(destination, nowMs);
-      if (pair.onTrial) this.destinations.onUndecided(destination);
-    } else {
+    if (kind === "destination") {
       this.count("connectFailures", 1);
       this.numbers.failures[destination.row] = (this.numbers.failures[destination.row] ?? 0) + 1;
       pair.tried ??= [];
       if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
       this.destinations.onFailure(destination, code, nowMs, pair.onTrial);
+    } else {
+      if (kind !== "busy") this.onLocalFault(code, nowMs);
+      if (kind === "system") this.pauseDialing(nowMs);
+      else this.destinations.rest(destination, nowMs, kind === "busy" ? busyRestMs : undefined);
+      if (pair.onTrial) this.destinations.onUndecided(destination);
     }
     pair.state = "waiting";
     pair.destination = null;
@@ -375,7 +384,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     pair.holdsSlot = false;
     if (pair.joinedAt < 0 && pair.onTrial) this.destinations.onUndecided(destination);
     const { cooldownMs } = this.limits;
-    if (cooldownMs > 0) setTimeout(() => this.giveOn(destination), cooldownMs);
+    if (cooldownMs > 0) setTimeout(() => this.giveOn(destination), cooldownMs).unref();
     else this.giveOn(destination);
   }
 
@@ -391,10 +400,4 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 function requireDestination(pair: Pair): Destination {
   assert(pair.destination !== null, "plane: a dial without a destination");
   return pair.destination;
-}
-
-/** The host of `host:port`; all of it for a unix socket. */
-function hostOf(client: string): string {
-  const colon = client.lastIndexOf(":");
-  return colon < 0 || client.startsWith("unix:") ? client : client.slice(0, colon);
 }

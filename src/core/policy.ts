@@ -282,8 +282,14 @@ class HashPolicy implements Policy {
   }
 }
 
+/** What the policy `hash` goes by: the address of `host:port` without its port; all of it for a unix socket. */
+export function keyOfClient(client: string): number {
+  const colon = client.lastIndexOf(":");
+  return hashText(colon < 0 || client.startsWith("unix:") ? client : client.slice(0, colon));
+}
+
 /** 32 bits of a text (FNV-1a). */
-export function hashText(text: string): number {
+function hashText(text: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i += 1) {
     hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);

@@ -94,13 +94,18 @@ export class Sweep {
         moveAll(this.sentinel(bucket), this.due);
       }
     }
-    while (this.due.sweepNext !== this.due) {
-      const entry = this.due.sweepNext;
-      this.remove(entry);
-      const atMs = entry.onSweep(nowMs);
-      if (atMs !== never) this.file(entry, atMs);
+    try {
+      while (this.due.sweepNext !== this.due) {
+        const entry = this.due.sweepNext;
+        this.remove(entry);
+        const atMs = entry.onSweep(nowMs);
+        if (atMs !== never) this.file(entry, atMs);
+      }
+    } finally {
+      // An exception in one deadline must not cost the others theirs.
+      if (this.due.sweepNext === this.due) this.armNext();
+      else this.arm(this.hand + 1);
     }
-    this.armNext();
   }
 
   close(): void {

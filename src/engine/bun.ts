@@ -1,10 +1,11 @@
 // The engine over Bun's socket handlers. What Bun does that its documentation does not say stands here and in the
 // rules R1–R17, each held by a test of its own (test/engine/bun-facts*.test.ts).
 import type { Socket as BunSocket, SocketHandler } from "bun";
+import { readFileSync } from "node:fs";
 import { connectedAlready } from "../core/engine.ts";
 import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
 import { lastError, linux, type Libc } from "../linux/libc.ts";
-import { encodeIp, encodeUnix, familyOf } from "../linux/sockaddr.ts";
+import { encodeIp, encodeUnix, familyOf, portOf } from "../linux/sockaddr.ts";
 
 type Native = BunSocket<SocketEvents>;
 
@@ -72,9 +73,11 @@ export class BunEngine implements Engine {
       : native(socket).write(chunk, from, chunk.length - from); // the length always: R6
   }
 
-  /** Each chunk of Bun's is a copy of its own, so a view of it is ours to keep. */
+  /** Each chunk of Bun's is a copy of its own, so a view of it is ours to keep; a small rest frees its large chunk. */
   keep(chunk: Uint8Array, from: number): Uint8Array {
-    return from === 0 ? chunk : chunk.subarray(from);
+    if (from === 0) return chunk;
+    const rest = chunk.subarray(from);
+    return rest.length * 2 < chunk.length ? new Uint8Array(rest) : rest;
   }
 
   pause(socket: Socket): void {
@@ -196,31 +199,76 @@ export class BunEngine implements Engine {
       // A unix socket whose accept queue is full says EAGAIN: the destination's fault, not ours, as all others here.
       return code;
     }
-    void Bun.connect<SocketEvents>({
-      fd,
-      allowHalfOpen: true,
-      data: events,
-      socket: this.dialed,
-    } as never); // `fd` is missing in Bun's types
+    if (isConnected && meetsItself(c, fd, sockaddr)) {
+      c.close(fd);
+      return "ECONNREFUSED";
+    }
+    const fault = this.start(
+      events,
+      () =>
+        Bun.connect<SocketEvents>({
+          fd,
+          allowHalfOpen: true,
+          data: events,
+          socket: this.dialed,
+        } as never), // `fd` is missing in Bun's types
+    );
+    if (fault !== null) {
+      c.close(fd); // Bun could not watch it, and leaves it open
+      return hiddenLocalFault;
+    }
     return isConnected ? connectedAlready : null;
   }
 
   private dialByName(target: Target, events: SocketEvents): string | null {
     const common = { allowHalfOpen: true, data: events, socket: this.dialed };
-    this.dialingNow = events;
-    this.faultNow = null;
-    const dialing =
+    const fault = this.start(events, () =>
       "path" in target
         ? Bun.connect<SocketEvents>({ ...common, unix: target.path })
-        : Bun.connect<SocketEvents>({ ...common, hostname: target.ip, port: target.port });
-    dialing.catch(() => {}); // told to connectError already
-    this.dialingNow = null;
-    const fault = this.faultNow as string | null; // set inside the call above
-    this.faultNow = null;
+        : Bun.connect<SocketEvents>({ ...common, hostname: target.ip, port: target.port }),
+    );
     if (fault === "ECONNREFUSED" && !("path" in target)) return hiddenLocalFault;
     return fault;
   }
+
+  /** @returns the cause that `connectError` told from inside the call, or null. */
+  private start(events: SocketEvents, connect: () => Promise<unknown>): string | null {
+    this.dialingNow = events;
+    this.faultNow = null;
+    connect().catch(() => {}); // told to connectError already
+    this.dialingNow = null;
+    const fault = this.faultNow;
+    this.faultNow = null;
+    return fault;
+  }
 }
+
+/** A dead port of this host can be given to the very socket that dials it: then it talks to itself. */
+function meetsItself(c: Libc, fd: number, sockaddr: Uint8Array): boolean {
+  if (familyOf(sockaddr) === linux.AF_UNIX || portOf(sockaddr) < ephemeralPortMin) return false;
+  ownLength[0] = sockaddr.length;
+  if (c.getsockname(fd, ownAddress, ownLength) !== 0 || portOf(ownAddress) !== portOf(sockaddr)) {
+    return false;
+  }
+  const [from, to] = familyOf(sockaddr) === linux.AF_INET ? [4, 8] : [8, 24];
+  return ownAddress.subarray(from, to).every((byte, i) => byte === sockaddr[from + i]);
+}
+
+/** The first port that the kernel may choose for a connect. */
+const ephemeralPortMin = readEphemeralPortMin();
+
+function readEphemeralPortMin(): number {
+  try {
+    return (
+      Number.parseInt(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8"), 10) || 1024
+    );
+  } catch {
+    return 1024;
+  }
+}
+
+const ownAddress = new Uint8Array(new ArrayBuffer(28));
+const ownLength = new Uint32Array(new ArrayBuffer(4));
 
 function codeOf(error: Error): string {
   const { code } = error as Error & { code?: unknown }; // system errors of Bun carry their name

@@ -1,6 +1,6 @@
 // Listening descriptors, made by us so that the backlog is ours (R12), and given to Bun. Origin: IAWLB §5–§9.
 import type { SocketHandler, TCPSocketListener, UnixSocketListener } from "bun";
-import { existsSync, lstatSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync, type Stats } from "node:fs";
 import type { Acceptor, Listening, SocketEvents } from "../core/engine.ts";
 import { describeError, lastError, linux, type Libc } from "../linux/libc.ts";
 import { encodeIp, encodeUnix, familyOf, portOf } from "../linux/sockaddr.ts";
@@ -89,7 +89,6 @@ function listenByName(target: Target, socket: SocketHandler<SocketEvents>): List
           Bun.listen<SocketEvents>({ unix, allowHalfOpen: true, socket }),
         );
       }
-      removeStale(null, target.path);
       const unix = target.path;
       return toListening(
         target,
@@ -113,22 +112,32 @@ function toListening(
   port: number,
   opened: TCPSocketListener<SocketEvents> | UnixSocketListener<SocketEvents>,
 ): Listening {
+  const ours = "path" in target ? fileOf(target.path) : null;
+  let isOpen = true;
   return {
     address: "path" in target ? textOf(target) : textOf({ ip: target.ip, port }),
     port,
     stop() {
+      if (!isOpen) return;
+      isOpen = false;
       opened.stop(false);
-      if ("path" in target && !target.path.startsWith("@") && existsSync(target.path)) {
-        unlinkSync(target.path);
-      }
+      if (ours === null || !("path" in target)) return;
+      // A successor may have put its own socket there.
+      const now = fileOf(target.path);
+      if (now !== null && now.ino === ours.ino && now.dev === ours.dev) unlinkSync(target.path);
     },
   };
 }
 
+/** The file of a unix socket, or null when there is none (an abstract name has none). */
+function fileOf(path: string): Stats | null {
+  if (path.startsWith("@")) return null;
+  return lstatSync(path, { throwIfNoEntry: false }) ?? null;
+}
+
 /** Removes the socket file that a process left behind; one that still answers stays, and the bind then says so. */
-function removeStale(c: Libc | null, path: string): void {
-  if (path.startsWith("@") || !existsSync(path) || !lstatSync(path).isSocket()) return;
-  if (c === null) return unlinkSync(path);
+function removeStale(c: Libc, path: string): void {
+  if (fileOf(path)?.isSocket() !== true) return;
   const sockaddr = encodeUnix(path);
   if (sockaddr === null) return;
   const fd = c.socket(

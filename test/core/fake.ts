@@ -2,6 +2,7 @@
 // core built upon both. The engine is strict: it throws when the core does what no real socket would bear.
 import { Board } from "../../src/core/board.ts";
 import { Destinations, type DestinationPlan } from "../../src/core/destination.ts";
+import { connectedAlready } from "../../src/core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../../src/core/engine.ts";
 import type { Limits } from "../../src/core/limits.ts";
 import type { Pair } from "../../src/core/pair.ts";
@@ -95,6 +96,12 @@ export class FakeSocket {
     events.onClose(code);
   }
 
+  /** A reset of a pair that has moved a byte, so that nobody can take it over. */
+  crash(): void {
+    if (!this.paused && !this.ended) this.send("!");
+    this.reset();
+  }
+
   /** There is room for so many bytes. */
   writable(room = Number.POSITIVE_INFINITY): void {
     this.room = room;
@@ -121,6 +128,8 @@ class FakeEngine implements Engine {
   readonly dials: FakeSocket[] = [];
   /** Called at every dial, those that fail at once included. */
   onDial: (address: FakeAddress, events: SocketEvents) => void = () => {};
+  /** Its dials are over when they have begun, as towards the own host. */
+  connectsAtOnce = false;
   /** Called when the core ends a socket or a dial, before it is so. */
   onAbort: (events: SocketEvents) => void = () => {};
 
@@ -132,7 +141,7 @@ class FakeEngine implements Engine {
     socket.events = events;
     events.socket = opaque(socket);
     this.dials.push(socket);
-    return null;
+    return this.connectsAtOnce ? connectedAlready : null;
   }
 
   /** As with Bun, the end is told from inside the call. */
@@ -290,6 +299,7 @@ export class FakePlane extends FakeFleet {
           this.onSettled(pair);
         },
         onQueueFull: (full) => this.told.push(full ? "queue full" : "queue clear"),
+        onConnectionLimit: () => {},
         onLocalFault: (code) => this.told.push(`local fault ${code}`),
         onFault: (error) => this.told.push(`fault ${String(error)}`),
       },

@@ -66,7 +66,7 @@ describe("flow: bytes", () => {
     for (const word of words) if (!client.paused) client.send(word);
     const sentCount = Math.ceil((16 * 1024) / 500);
     expect([client.paused, client.pauseCount]).toEqual([true, 1]);
-    it.dial(0).reset();
+    it.dial(0).crash();
     it.dial(1).room = 10_000;
     it.dial(1).connect();
     expect(client.paused).toBe(true);
@@ -214,7 +214,7 @@ describe("flow: ends", () => {
     const one = it.join();
     one.client.reset();
     const two = it.join();
-    two.server.reset();
+    two.server.crash();
     expect([one.server.fate, two.client.fate]).toEqual(["reset", "reset"]);
     expect(it.ends).toEqual(["client-reset client", "destination-reset destination"]);
     it.end();
@@ -223,6 +223,7 @@ describe("flow: ends", () => {
   test("flow: a close that comes without a FIN cuts, and is passed on as a reset", () => {
     using it = new FakePlane([{}]);
     const { client, server } = it.join();
+    client.send("x");
     server.gone = true;
     server.events?.onClose(null);
     expect([client.fate, it.ends]).toEqual(["reset", ["destination-reset destination"]]);
@@ -238,20 +239,53 @@ describe("flow: ends", () => {
     it.end();
   });
 
-  test("flow: a write of −1 resets both sides at once, whatever is told afterwards (R4)", () => {
+  test("flow: a write of −1 is a reset of both sides, whatever is told afterwards (R4)", () => {
     using it = new FakePlane([{}]);
     const one = it.join();
+    one.client.send("x");
     one.server.resetUnseen = true;
     one.client.send("into the void");
+    one.server.fin(); // a reset disguised as an end
     const two = it.join();
     two.client.room = 0;
     two.server.send("held");
     two.client.resetUnseen = true;
     two.client.writable();
+    two.client.reset();
+    two.client.fate = "reset";
     expect([one.client.fate, one.server.fate, two.client.fate, two.server.fate]).toEqual(
       Array.from({ length: 4 }, () => "reset"),
     );
     expect(it.ends).toEqual(["destination-reset destination", "client-reset client"]);
+    it.end();
+  });
+
+  test("flow: what a destination said before its reset is passed on, also when a write finds the reset first", () => {
+    using it = new FakePlane([{}]);
+    const { client, server } = it.join();
+    server.resetUnseen = true;
+    client.send("too much");
+    expect(client.paused).toBe(true);
+    server.send("413, and goodbye");
+    expect(client.text).toBe("413, and goodbye");
+    server.fin();
+    expect([client.fate, server.fate]).toEqual(["reset", "reset"]);
+    expect(it.ends).toEqual(["destination-reset destination"]);
+    expect(it.plane.numbers.get("bytesUndelivered")).toBe(8);
+    it.end();
+  });
+
+  test("flow: a reset that only a write has seen ends the pair within a second, told or not", () => {
+    using it = new FakePlane([{}]);
+    const { client, server } = it.join();
+    client.send("x");
+    server.resetUnseen = true;
+    client.send("into the void");
+    it.advance(990);
+    expect(it.ends).toEqual([]);
+    it.advance(20);
+    expect([client.fate, server.fate]).toEqual(["reset", "reset"]);
+    expect(it.ends).toEqual(["destination-reset destination"]);
     it.end();
   });
 
@@ -260,6 +294,7 @@ describe("flow: ends", () => {
       using it = new FakePlane([{ slots: 3 }]);
       for (let round = 0; round < 400; round += 1) {
         const { client, server } = it.join();
+        client.send("x");
         const sockets = [client, server];
         while (sockets.some((each) => !each.gone)) {
           const socket = sockets[random.int(2)] ?? client;

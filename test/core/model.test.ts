@@ -43,7 +43,7 @@ class Schedule {
     else if (what < 57) this.onClient((client) => this.fin(client));
     else if (what < 73) this.onServer((server) => this.serverFin(server), true);
     else if (what < 76)
-      this.onServer((server) => this.say("reset", server, () => server.reset()), true);
+      this.onServer((server) => this.say("reset", server, () => server.crash()), true);
     else if (what < 81) this.onServer((server) => server.ended || server.send("answer"), true);
     else if (what < 86) this.onClient((client) => client.ended || client.send("question"));
     else if (what < 88) this.breakOrMend();

@@ -32,6 +32,75 @@ describe("plane: a connect that fails", () => {
     it.end();
   });
 
+  test("plane: a dial that is over when it has begun joins at once, its early bytes with it", () => {
+    using it = new FakePlane([{ slots: 1 }]);
+    it.engine.connectsAtOnce = true;
+    const first = it.accept();
+    it.plane.pull();
+    const second = it.accept();
+    second.send("early");
+    it.clock.ms += 5;
+    first.reset();
+    expect([it.dialed.length, it.dial(1).text]).toEqual([2, "early"]);
+    expect(it.plane.numbers.histograms.handOff.quantile(0.5)).not.toBeNull();
+    second.reset();
+    expect(it.settled.map((pair) => pair.joinedAt - pair.dialedAt)).toEqual([0, 0]);
+    it.end();
+  });
+
+  test("plane: a destination that accepts and resets before any byte costs no client", () => {
+    using it = new FakePlane([{}, {}]);
+    const { client, server } = it.join();
+    server.reset();
+    expect([it.dialed, client.fate]).toEqual([["d0", "d1"], "open"]);
+    it.dial(1).connect();
+    client.send("hello");
+    expect(it.dial(1).text).toBe("hello");
+    it.dial(1).reset(); // a byte has gone: who knows what it did with it
+    expect(it.ends).toEqual(["destination-reset destination"]);
+    expect(it.settled[0]?.tried).toEqual(["d0"]);
+    it.end();
+  });
+
+  test("plane: a reset that the first write finds goes on with the same bytes elsewhere", () => {
+    using it = new FakePlane([{}, {}]);
+    const { client, server } = it.join();
+    server.resetUnseen = true;
+    client.send("hello");
+    server.fin();
+    it.dial(1).connect();
+    expect([it.dial(1).text, client.paused]).toEqual(["hello", false]);
+    client.reset();
+    it.end();
+  });
+
+  test("plane: a busy destination is no failing one, and is asked again soon", () => {
+    const [busy] = [fakeAddresses("busy")];
+    for (const each of busy) each.fault = "EAGAIN";
+    using it = new FakePlane([{ addresses: busy }]);
+    it.accept();
+    it.plane.pull();
+    for (let n = 0; n < 10; n += 1) it.advance(20);
+    expect(it.told).toEqual([]);
+    expect(it.plane.numbers.get("connectFailures")).toBe(0);
+    for (const each of busy) each.fault = null;
+    it.advance(20);
+    expect(it.dialed).toEqual(["busy"]);
+    it.dial(0).connect();
+    it.dial(0).crash();
+    it.end();
+  });
+
+  test("plane: a backup serves while no primary's name has an address", () => {
+    using it = new FakePlane([{ addresses: [] }, { backup: true }]);
+    it.accept();
+    it.plane.pull();
+    expect(it.dialed).toEqual(["d1"]);
+    it.dial(0).connect();
+    it.dial(0).crash();
+    it.end();
+  });
+
   test("plane: with no other destination it waits at its place, before those that came later", () => {
     using it = new FakePlane([{ slots: 2 }]);
     const clients = [it.accept(), it.accept(), it.accept()];
@@ -55,9 +124,9 @@ describe("plane: a connect that fails", () => {
     const third = it.accept();
     it.dial(0).connect();
     it.dial(1).fail(); // the second waits again, d1 rests
-    it.dial(0).reset();
+    it.dial(0).crash();
     it.dial(2).connect();
-    it.dial(2).reset();
+    it.dial(2).crash();
     it.dial(3).connect();
     it.dial(3).send("hello");
     expect([it.dialed, third.text]).toEqual([["d0", "d1", "d0", "d0"], "hello"]);
@@ -131,7 +200,7 @@ describe("plane: a connect that fails", () => {
       using it = new FakePlane([{ slots: 1 }], { cooldownMs: 50 });
       it.join();
       it.accept();
-      it.dial(0).reset();
+      it.dial(0).crash();
       jest.advanceTimersByTime(49);
       expect([it.dialed.length, it.used()]).toEqual([1, 1]);
       jest.advanceTimersByTime(1);
@@ -201,7 +270,7 @@ describe("plane: several addresses of one destination", () => {
     it.accept();
     it.dial(0).fail();
     it.dial(1).connect();
-    it.dial(1).reset();
+    it.dial(1).crash();
     expect(it.plane.numbers.get("connectFailures")).toBe(0);
     it.accept();
     expect(it.dialed).toEqual(["::1", "127.0.0.1", "127.0.0.1"]);

@@ -75,7 +75,7 @@ describe("plane: the life of a connection", () => {
       ["connection-limit balancer"],
     ]);
     it.check();
-    it.dial(0).reset();
+    it.dial(0).crash();
     expect(it.accept().fate).toBe("open"); // one has gone, one may come
     it.end();
   });
@@ -102,7 +102,7 @@ describe("plane: the queue", () => {
       expect(it.dialed.length).toBe(n + 1);
       it.dial(n).connect();
       it.dial(n).send("hello");
-      it.dial(n).reset();
+      it.dial(n).crash();
       it.check();
     }
     for (const pair of it.settled) order.push(String(pair.order));
@@ -115,7 +115,7 @@ describe("plane: the queue", () => {
     it.join();
     const waiting = it.accept();
     waiting.send("early");
-    it.dial(0).reset();
+    it.dial(0).crash();
     it.clock.ms += 3;
     it.dial(1).connect();
     expect(it.dial(1).text).toBe("early");
@@ -156,22 +156,30 @@ describe("plane: the queue", () => {
     first.reset();
     expect([it.ends.at(-1), it.plane.numbers.get("queued")]).toEqual(["client-left client", 1]);
     expect(it.accept().fate).toBe("open");
-    it.dial(0).reset();
+    it.dial(0).crash();
     it.dial(1).connect();
     it.check();
-    it.dial(1).reset();
+    it.dial(1).crash();
     expect(it.settled.map((pair) => pair.order)).toEqual([4, 2, 1, 3]);
     it.end();
   });
 
-  test("plane: a full queue is told once, and once that it has room again", () => {
+  test("plane: a full queue is told once, and once that nobody was refused for a second", () => {
     using it = new FakePlane([{ slots: 1 }], { queueCountMax: 4 });
     it.join();
     for (let n = 0; n < 10; n += 1) it.accept();
     expect(it.told).toEqual(["queue full"]);
-    for (let n = 0; n < 5; n += 1) {
+    it.dial(0).crash();
+    it.dial(1).connect();
+    expect(it.told).toEqual(["queue full"]);
+    it.advance(1_010);
+    for (let n = 1; n < 5; n += 1) {
+      if (n === 1) {
+        it.dial(1).crash();
+        continue;
+      }
       it.dial(n).connect();
-      it.dial(n).reset();
+      it.dial(n).crash();
     }
     expect(it.told).toEqual(["queue full", "queue clear"]);
     it.end();
@@ -192,7 +200,7 @@ describe("plane: the queue", () => {
       expect(it.ends).toEqual(Array.from({ length: n }, () => "queue-timeout balancer"));
     }
     it.check();
-    it.dial(0).reset();
+    it.dial(0).crash();
     expect(it.dialed.length).toBe(1);
     it.end();
   });
@@ -213,7 +221,7 @@ describe("plane: the queue", () => {
     client.send("question");
     client.fin();
     expect(it.ends).toEqual([]);
-    it.dial(0).reset();
+    it.dial(0).crash();
     const server = it.dial(1);
     server.connect();
     expect([server.text, server.shut]).toEqual(["question", true]);
@@ -247,7 +255,7 @@ describe("plane: the end", () => {
     client.fin();
     server.fin();
     expect(it.ends).toEqual(["shutdown balancer", "shutdown balancer", "done client"]);
-    it.dial(1).reset();
+    it.dial(1).crash();
     it.end();
   });
 

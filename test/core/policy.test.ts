@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { hashText, loadLevel, RandomPolicy } from "../../src/core/policy.ts";
+import { keyOfClient, loadLevel, RandomPolicy } from "../../src/core/policy.ts";
 import { FakeFleet, type FakePlan } from "./fake.ts";
 import { policyCases, tally, taken } from "./policy.cases.ts";
 
@@ -132,7 +132,7 @@ describe("random", () => {
 
 describe("hash", () => {
   const clientCount = 10_000;
-  const client = (n: number): number => hashText(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`);
+  const client = (n: number): number => keyOfClient(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`);
 
   /** The name each client gets; nothing stays taken. */
   function places(fleet: FakeFleet): string[] {

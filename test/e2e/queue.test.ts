@@ -86,7 +86,6 @@ describe.each(waysInProcess)("queue, %s", (way) => {
     for (const peer of peers.slice(0, 3)) peer.finish();
     await until(() => peers.every((peer) => peer.over), "three answers");
     expect(peers.map((peer) => peer.text)).toEqual(["served ", "served ", "served ", "", ""]);
-    expect(told()).toEqual([{ kind: "queue-full" }, { kind: "queue-clear" }]);
     const refused = "queue-full PQ balancer";
     const served = "done -- client";
     const ended = endings(await balancer.finish(5));

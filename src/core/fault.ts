@@ -1,0 +1,19 @@
+// Whose fault a failed dial is: the destination's, unless the system's own name of the cause says otherwise.
+
+/** `system`: nothing can be dialed for a moment; `source`: no address or port of ours towards it; `busy`: it is alive. */
+export type FaultKind = "system" | "source" | "busy" | "destination";
+
+const kinds: ReadonlyMap<string, FaultKind> = new Map([
+  ["EMFILE", "system"],
+  ["ENFILE", "system"],
+  ["ENOBUFS", "system"],
+  ["ENOMEM", "system"],
+  ["EADDRNOTAVAIL", "source"],
+  ["EADDRINUSE", "source"],
+  ["EAGAIN", "busy"], // the accept queue of a unix socket is full
+]);
+
+/** Source: R10 and the causes that connect(2) names. */
+export function kindOfFault(code: string): FaultKind {
+  return kinds.get(code) ?? "destination";
+}
