@@ -2,7 +2,7 @@
 // The control plane reads and writes the same memory; nobody sends messages, nobody holds a lock.
 import { assert } from "./assert.ts";
 import { Histogram, histogramBucketCount } from "./histogram.ts";
-import { closeReasons } from "./reason.ts";
+import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
 
 /** State of a destination as connects show it. Only `up` and `trial` can take a client. */
 export const State = {
@@ -36,6 +36,12 @@ export const counterNames = [
   ...closeReasons.map((reason) => `closed ${reason}` as const),
 ] as const;
 export type CounterName = (typeof counterNames)[number];
+
+const counterIndex = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>; // fromEntries forgets the keys it was given
+const firstReasonIndex = counterIndex["closed done"];
 
 /** Counters of one thread for one destination. */
 const destinationCounters = ["joined", "failures", "bytesUp", "bytesDown"] as const;
@@ -148,6 +154,16 @@ export class ThreadNumbers {
   }
 
   get(counter: CounterName): number {
-    return this.counters[counterNames.indexOf(counter)] ?? 0;
+    return this.counters[counterIndex[counter]] ?? 0;
+  }
+
+  add(counter: CounterName, change: number): void {
+    const index = counterIndex[counter];
+    this.counters[index] = (this.counters[index] ?? 0) + change;
+  }
+
+  addClosed(reason: CloseReason): void {
+    const index = firstReasonIndex + reasonIndex[reason];
+    this.counters[index] = (this.counters[index] ?? 0) + 1;
   }
 }

@@ -2,7 +2,7 @@
 // loop and workers meet here in one place.
 import { assert } from "./assert.ts";
 import { Batch, type Room } from "./batch.ts";
-import { counterNames, type Board, type CounterName, type ThreadNumbers } from "./board.ts";
+import type { Board, ThreadNumbers } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
 import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
 import type { Socket, SocketEvents } from "./engine.ts";
@@ -11,7 +11,6 @@ import type { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
-import { reasonIndex } from "./reason.ts";
 import type { Sweep } from "./sweep.ts";
 
 /** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
@@ -39,12 +38,6 @@ export interface PlaneEvents {
   /** An exception in a handler of ours. */
   onFault(error: unknown): void;
 }
-
-const counterIndex = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
-  CounterName,
-  number
->; // fromEntries forgets the keys it was given
-const firstReason = counterIndex["closed done"];
 
 export class Plane implements Acceptor, PairHost, Room<Pair> {
   readonly engine: Engine;
@@ -104,7 +97,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   // --- a client arrives (IAWLB §19)
 
   onAccept(socket: Socket, listener: number): SocketEvents | null {
-    this.count("accepted", 1);
+    this.numbers.add("accepted", 1);
     const pair = new Pair(this, this.nextOrder, listener);
     this.nextOrder += 1;
     pair.up.socket = socket;
@@ -112,7 +105,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       pair.client = this.engine.remote(socket);
       if (this.hashes) pair.key = keyOfClient(pair.client);
     }
-    this.count("open", 1);
+    this.numbers.add("open", 1);
     this.pairs.add(pair);
     if (this.stopping) {
       pair.settle("shutdown", "balancer");
@@ -185,7 +178,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     const destination = requireDestination(pair);
     destination.preferred =
       (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
-    this.count("connects", 1);
+    this.numbers.add("connects", 1);
     this.numbers.joined[destination.row] = (this.numbers.joined[destination.row] ?? 0) + 1;
     this.numbers.histograms.connect.add(pair.joinedAt - pair.dialedAt);
     this.destinations.onSuccess(destination);
@@ -228,14 +221,16 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       this.batch.leave(pair);
     }
     this.endWaiting(pair);
-    this.count("open", -1);
-    const reason = pair.reason === null ? 0 : reasonIndex[pair.reason];
-    numbers.counters[firstReason + reason] = (numbers.counters[firstReason + reason] ?? 0) + 1;
+    this.numbers.add("open", -1);
+    numbers.addClosed(pair.reason ?? "error");
     const up = pair.up.size;
     const down = pair.down?.size ?? 0;
-    this.count("bytesUp", up);
-    this.count("bytesDown", down);
-    this.count("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
+    this.numbers.add("bytesUp", up);
+    this.numbers.add("bytesDown", down);
+    this.numbers.add(
+      "bytesUndelivered",
+      pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0),
+    );
     numbers.histograms.session.add(pair.settledAt - pair.acceptedAt);
     if (pair.joinedAt >= 0 && pair.destination !== null) {
       const { row } = pair.destination;
@@ -265,12 +260,6 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     for (const pair of this.pairs) pair.settle("drain", "balancer");
     this.batch.close();
     return count;
-  }
-
-  private count(counter: CounterName, change: number): void {
-    const index = counterIndex[counter];
-    const { counters } = this.numbers;
-    counters[index] = (counters[index] ?? 0) + change;
   }
 
   /** The pair has this slot now. @returns false when every dial failed at once; the slot is given back. */
@@ -329,7 +318,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       if (pair.addressesTried < destination.addresses.length) return false;
     }
     if (kind === "destination") {
-      this.count("connectFailures", 1);
+      this.numbers.add("connectFailures", 1);
       this.numbers.failures[destination.row] = (this.numbers.failures[destination.row] ?? 0) + 1;
       pair.tried ??= [];
       if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
@@ -348,7 +337,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   }
 
   private onLocalFault(code: string, nowMs: number): void {
-    this.count("localFaults", 1);
+    this.numbers.add("localFaults", 1);
     const isNew = nowMs - this.localFaultAt > localFaultEpisodeMs;
     this.localFaultAt = nowMs;
     if (isNew) this.events.onLocalFault(code);
@@ -363,8 +352,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private startWaiting(pair: Pair, nowMs: number): void {
     if (!pair.waiting) {
       pair.waiting = true;
-      this.count("queued", 1);
-      if (!pair.waited) this.count("waited", 1);
+      this.numbers.add("queued", 1);
+      if (!pair.waited) this.numbers.add("waited", 1);
       pair.waited = true;
     }
     const { queueMs } = this.limits;
@@ -374,7 +363,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private endWaiting(pair: Pair): void {
     if (!pair.waiting) return;
     pair.waiting = false;
-    this.count("queued", -1);
+    this.numbers.add("queued", -1);
   }
 
   /** Frees the slot of a pair, once, and gives it to who waits longest. */
