@@ -138,6 +138,28 @@ describe.each(ways)("stream, %s", (way) => {
     expect(new Set(endings(ended))).toEqual(new Set(["destination-reset SD destination"]));
   });
 
+  test("early answer: what 60 servers say before they close on an unread upload arrives, then the cut is seen", async () => {
+    const answer = "413".padEnd(1_000, ".");
+    using server = serve({
+      keep: false,
+      onData: (peer) => {
+        if (peer.receivedCount > 512 * 1024 || peer.closed) return;
+        peer.send(answer);
+        peer.socket.end(); // close(2) with bytes unread: the answer, then a reset
+      },
+    });
+    await using balancer = await start(way, [server.address]);
+    const bytes = Buffer.alloc(4_000_000);
+    for (let round = 0; round < 3; round++) {
+      const peers = await Promise.all(Array.from({ length: 20 }, () => client(balancer.port)));
+      for (const peer of peers) peer.send(bytes);
+      await until(() => peers.every((peer) => peer.over), "an end at every client");
+      expect(peers.map((peer) => peer.receivedCount)).toEqual(peers.map(() => 1_000));
+      expect(peers.filter((peer) => !peer.wasReset)).toEqual([]);
+    }
+    await balancer.finish(60);
+  });
+
   test("server first: a greeting, then a talk line by line", async () => {
     using server = tagServer("220 ready\n", undefined, "echo");
     await using balancer = await start(way, [server.address]);
