@@ -13,6 +13,10 @@ import { planJson, planText } from "./control/plan.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
 
 const stdoutFd = 1;
+/** Under `bun run` one Ctrl-C comes twice: from the terminal, and passed on. So soon a second one is the same. */
+const signalEchoMs = 100;
+/** A second signal waits no longer than this for the access lines of what it cuts. */
+const lastLinesMs = 100;
 const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
 
 async function serve(args: readonly string[]): Promise<void> {
@@ -79,13 +83,16 @@ async function runUntilSignal(
 ): Promise<void> {
   const log = format === "off" ? null : new AccessLog(stdoutFd, format, warning);
   let program: Program | null = null;
-  let draining = false;
+  let drainingSince: number | null = null;
   const onSignal = (signal: keyof typeof signalNumbers): void => {
-    if (program === null || draining) {
+    const now = performance.now();
+    if (drainingSince !== null && now - drainingSince < signalEchoMs) return;
+    if (program === null || drainingSince !== null) {
       program?.stop();
-      process.exit(128 + signalNumbers[signal]);
+      endNow(128 + signalNumbers[signal], log);
+      return;
     }
-    draining = true;
+    drainingSince = now;
     void drainAndExit(program, log);
   };
   process.on("SIGTERM", onSignal);
@@ -99,6 +106,14 @@ async function runUntilSignal(
     failure(error.message);
     process.exitCode = 1;
   }
+}
+
+/** Ends once the lines of what was cut are out, or could not be in time. */
+function endNow(code: number, log: AccessLog | null): void {
+  const end = () => process.exit(code);
+  if (log === null) return end();
+  setTimeout(end, lastLinesMs);
+  void log.close().then(end);
 }
 
 async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {

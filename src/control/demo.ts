@@ -24,7 +24,7 @@ export async function startDemo(port: number | null, hooks: Hooks): Promise<Demo
   const sites = ["one", "two", "three"].map((name) => new Site(name));
   const places = sites.map((site) => `127.0.0.1:${site.port},name=${site.name}`);
   const start = (listenPort: number): Promise<Balancer> =>
-    balance(parseOptions(["--drain-timeout=1s", `127.0.0.1:${listenPort}`, ...places]), hooks);
+    balance(parseOptions(["--drain-timeout=5s", `127.0.0.1:${listenPort}`, ...places]), hooks);
   const stopSites = (): Promise<unknown> => Promise.all(sites.map((site) => site.stop()));
   try {
     const balancer = await start(port ?? wishedPort).catch((error: unknown) => {
@@ -85,7 +85,10 @@ class Site {
   private async answer(path: string): Promise<Response> {
     this.servedCount++;
     if (path === "/slow") await Bun.sleep(2_000);
-    if (path === "/away") this.goAway();
+    if (path === "/away") {
+      this.goAway();
+      return new Response(`${this.name}: away for ${awayMs / 1_000} s\n`);
+    }
     return new Response(`${this.name}: request ${this.servedCount}\n`);
   }
 

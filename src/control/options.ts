@@ -34,8 +34,11 @@ export function parseOptions(args: readonly string[]): Options {
 
 /** What a program gives: settings as `Options` has them, addresses as texts or as objects. */
 export type GivenOptions = Partial<Settings> & {
-  readonly listen: string | Address;
-  readonly destinations: readonly (string | (Partial<DestinationOptions> & { address: Address }))[];
+  /** As on the command line; a number is a port. */
+  readonly listen: string | number | Address;
+  readonly destinations: readonly (
+    string | number | (Partial<DestinationOptions> & { address: Address })
+  )[];
 };
 
 /**
@@ -43,6 +46,9 @@ export type GivenOptions = Partial<Settings> & {
  * @throws OptionsError with all mistakes.
  */
 export function readOptions(given: GivenOptions): Options {
+  const known = ["listen", "destinations", "libc", ...optionRows.map((row) => row.key)];
+  const unknown = Object.keys(given).filter((key) => !known.includes(key));
+  if (unknown.length > 0) throw new OptionsError(unknown.map((key) => unknownKey(key, known)));
   const args: string[] = [];
   for (const row of optionRows) {
     const value = given[row.key];
@@ -50,10 +56,16 @@ export function readOptions(given: GivenOptions): Options {
     args.push(`--${row.name}=${value}${row.placeholder === "TIME" ? "ms" : ""}`);
   }
   const { listen } = given;
-  args.push("--", typeof listen === "string" ? listen : formatAddress(listen));
-  for (const each of given.destinations)
-    args.push(typeof each === "string" ? each : placeText(each));
+  args.push("--", typeof listen === "object" ? formatAddress(listen) : String(listen));
+  for (const each of given.destinations) {
+    args.push(typeof each === "object" ? placeText(each) : String(each));
+  }
   return parseOptions(args);
+}
+
+function unknownKey(key: string, known: readonly string[]): Mistake {
+  const words = `known are ${known.join(", ")}`;
+  return mistakeIn(key, bad("unknown-option", "is unknown", words, nearest(key, known)).fault);
 }
 
 function placeText(each: Partial<DestinationOptions> & { address: Address }): string {

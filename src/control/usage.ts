@@ -20,7 +20,10 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
   serve: [
     ["iawlb 8080 3001 3002 3003", "port 8080 of every interface, three local destinations"],
     ["iawlb --slots 1 8080 3001 3002", "one connection at a time each, the others wait in line"],
-    ["iawlb 127.0.0.1:5432 db1:5432,weight=3 db2:5432", "db1 gets three of four"],
+    [
+      "iawlb 127.0.0.1:5432 db1:5432,weight=3 db2:5432",
+      "under load db1 has three of four connections",
+    ],
     ["iawlb [::1]:80 10.0.0.2:80 [fd00::2]:80,backup", "the second only while the first is down"],
     ["iawlb unix:/run/app.sock unix:/run/a.sock 3001", "unix sockets on either side"],
   ],

@@ -12,6 +12,8 @@ const failureCountMax = 3;
 const restMs = 100;
 const outMsMin = 1_000;
 const outMsMax = 30_000;
+/** Clients that wait while everything is out shorten the rests to `outMsMin`, looked at so often. */
+const hurryMs = 500;
 /** Part of the rest that is left to chance, so that many balancers do not knock together. */
 const jitter = 0.2;
 
@@ -79,6 +81,7 @@ export class Destinations {
   private readonly random: () => number;
   /** Primary destinations that are enabled and not out; when none is, the backups serve. */
   private primaryUpCount = 0;
+  private hurriedUntil = 0;
   /** Called when a destination can take clients again that could not. */
   onReady: () => void = () => {};
 
@@ -177,6 +180,19 @@ export class Destinations {
     if (failures === failureCountMax) {
       destination.outCount += 1;
       this.events.onOut(destination, cause, ms);
+    }
+  }
+
+  /** Somebody waits: while every primary is out, none rests for longer than a second from now. */
+  hurry(nowMs: number): void {
+    if (this.primaryUpCount > 0 || nowMs < this.hurriedUntil) return;
+    this.hurriedUntil = nowMs + hurryMs;
+    for (const destination of this.list) {
+      const atMs = nowMs + this.outMs(0);
+      const isOut = this.board.state[destination.row] === State.out;
+      if (!isOut || (this.board.retryAtMs[destination.row] ?? 0) <= atMs) continue;
+      this.board.retryAtMs[destination.row] = atMs;
+      this.sweep.file(destination, atMs);
     }
   }
 

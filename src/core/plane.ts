@@ -356,6 +356,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       if (!pair.waited) this.numbers.add("waited", 1);
       pair.waited = true;
     }
+    this.destinations.hurry(nowMs);
     const { queueMs } = this.limits;
     if (queueMs > 0) this.sweep.fileNoLater(pair, Math.max(nowMs, pair.acceptedAt + queueMs));
   }

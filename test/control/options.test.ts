@@ -9,6 +9,7 @@ import {
   OptionsError,
   parseDemoOptions,
   parseOptions,
+  readOptions,
   suffixTable,
 } from "../../src/control/options.ts";
 import { withSeed } from "../wait.ts";
@@ -268,4 +269,20 @@ test("options: demo takes a port and nothing else", () => {
   for (const args of [["--port"], ["--port", "70000"], ["8080"], ["--prot", "1"]]) {
     expect(() => parseDemoOptions(args)).toThrow(OptionsError);
   }
+});
+
+test("options of a program: a number is a port, an unknown key is named with its neighbour", () => {
+  const options = readOptions({ listen: 8080, destinations: [3001, "3002,slots=2"] });
+  expect(options.destinations.map((each) => [each.name, each.slots])).toEqual([
+    ["3001", 0],
+    ["3002", 2],
+  ]);
+  const slip = { listen: 8080, destinations: [3001], slotz: 1 };
+  let hint = "";
+  try {
+    readOptions(slip);
+  } catch (error) {
+    if (error instanceof OptionsError) hint = error.mistakes.map((each) => each.hint).join();
+  }
+  expect(hint).toBe("did you mean slots?");
 });

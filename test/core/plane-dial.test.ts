@@ -2,6 +2,12 @@ import { afterEach, describe, expect, jest, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
 import { FakePlane, fakeAddresses } from "./fake.ts";
 
+function requireFirst(it: FakePlane) {
+  const [first] = it.destinations.list;
+  if (first === undefined) throw new Error("no destination");
+  return first;
+}
+
 describe("plane: a connect that fails", () => {
   test("plane: a failed connect costs no client, it goes to another destination with its bytes", () => {
     using it = new FakePlane([{}, {}]);
@@ -71,6 +77,36 @@ describe("plane: a connect that fails", () => {
     it.dial(1).connect();
     expect([it.dial(1).text, client.paused]).toEqual(["hello", false]);
     client.reset();
+    it.end();
+  });
+
+  test("plane: a client that waits while everything is out is served a second after it is back", () => {
+    const addresses = fakeAddresses("d0");
+    using it = new FakePlane([{ addresses }]);
+    for (const each of addresses) each.fault = "ECONNREFUSED";
+    it.accept();
+    for (let ms = 0; ms < 40_000; ms += 100) it.advance(100);
+    expect(it.dialed).toEqual([]);
+    for (const each of addresses) each.fault = null;
+    for (let ms = 0; ms < 1_300; ms += 100) it.advance(100);
+    expect(it.dialed).toEqual(["d0"]);
+    it.dial(0).connect();
+    it.dial(0).crash();
+    it.end();
+  });
+
+  test("plane: a client that comes while everything rests for long need not wait for that", () => {
+    const addresses = fakeAddresses("d0");
+    using it = new FakePlane([{ addresses }]);
+    for (const each of addresses) each.fault = "ECONNREFUSED";
+    for (let n = 0; n < 8; n += 1)
+      it.destinations.onFailure(requireFirst(it), "ECONNREFUSED", 0, true);
+    it.accept();
+    for (const each of addresses) each.fault = null;
+    for (let ms = 0; ms < 1_300; ms += 100) it.advance(100);
+    expect(it.dialed).toEqual(["d0"]);
+    it.dial(0).connect();
+    it.dial(0).crash();
     it.end();
   });
 
