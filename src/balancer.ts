@@ -247,6 +247,7 @@ class Running implements Balancer {
       await new Promise<void>((done) => (this.onEmpty = done));
       clearTimeout(timer);
     }
+    if (this.stopped) return; // cut short
     const cut = plane.pairs.size;
     this.stop();
     this.tell({ kind: "drained", cut });

@@ -88,9 +88,9 @@ async function runUntilSignal(
     const now = performance.now();
     if (drainingSince !== null && now - drainingSince < signalEchoMs) return;
     if (program === null || drainingSince !== null) {
+      process.exitCode = 128 + signalNumbers[signal];
       program?.stop();
-      endNow(128 + signalNumbers[signal], log);
-      return;
+      return endNow(process.exitCode, log);
     }
     drainingSince = now;
     void drainAndExit(program, log);
@@ -118,6 +118,7 @@ function endNow(code: number, log: AccessLog | null): void {
 
 async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {
   await program.drain();
+  if (process.exitCode !== undefined) return; // a second signal is ending it
   await log?.close();
   if (log !== null && log.dropped > 0) warning(`${log.dropped} access lines were not written`);
   process.exit(0);
