@@ -77,7 +77,7 @@ export class BunEngine implements Engine {
   keep(chunk: Uint8Array, from: number): Uint8Array {
     if (from === 0) return chunk;
     const rest = chunk.subarray(from);
-    return rest.length * 2 < chunk.length ? new Uint8Array(rest) : rest;
+    return rest.length * 8 < chunk.length ? new Uint8Array(rest) : rest;
   }
 
   pause(socket: Socket): void {
