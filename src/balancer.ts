@@ -74,6 +74,7 @@ export type BalanceOptions = GivenOptions & {
  */
 export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise<Balancer> {
   const options = readOptions(given);
+  const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
   const reserved = Math.min(
@@ -85,10 +86,10 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
     const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
     const message = `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`;
-    guarded(hooks).event?.({ kind: "warning", message });
+    safeHooks.event?.({ kind: "warning", message });
   }
   const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
-  const running = new Running({ ...options, connectionCountMax }, c, guarded(hooks));
+  const running = new Running({ ...options, connectionCountMax }, c, safeHooks);
   await running.start();
   return running;
 }
