@@ -24,6 +24,8 @@ const reservedDescriptorCountMax = 64;
 const reservedDescriptorCountMin = 24;
 /** Below so many connections the operator is told what the descriptor limit allows. */
 const connectionCountFew = 400;
+/** Ports that are picked for several addresses at once before giving up. */
+const pickCountMax = 16;
 /** Where the limit cannot be asked. */
 const descriptorCountFallback = 1024;
 
@@ -201,7 +203,7 @@ class Running implements Balancer {
       this.resolver.unref();
     }
     try {
-      for (const target of await this.listenTargets()) this.open(target);
+      this.openAll(await this.listenTargets());
     } catch (error) {
       this.stop();
       throw error;
@@ -252,6 +254,21 @@ class Running implements Balancer {
     const cut = plane.pairs.size;
     this.stop();
     this.tell({ kind: "drained", cut });
+  }
+
+  /** Opens all or throws. A port that the first address picked may be taken on the next one: then another is picked. */
+  private openAll(targets: readonly Target[]): void {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        for (const target of targets) this.open(target);
+        return;
+      } catch (error) {
+        const wasPicked = targets.some((each) => "ip" in each && each.port === 0);
+        const isTaken = error instanceof ListenError && error.code === "EADDRINUSE";
+        if (!wasPicked || !isTaken || tries === pickCountMax) throw error;
+        for (const listener of this.listeners.splice(0)) listener.stop();
+      }
+    }
   }
 
   private open(target: Target): void {
