@@ -5,6 +5,7 @@
 //   bun bench/micro.ts pick COUNT DESTINATIONS POLICY
 
 import { Batch } from "../src/core/batch.ts";
+import { EventLoop } from "../src/core/loop.ts";
 import type { Waiter } from "../src/core/batch.ts";
 import { Board } from "../src/core/board.ts";
 import { Destinations } from "../src/core/destination.ts";
@@ -70,7 +71,7 @@ function flushes(burst: number, arrivals: number): (count: number) => Promise<vo
     flushCount: () => (arrivals === 0 ? 2 * DEPTH : arrivals),
   };
   const limits = { queueCountMax: 1024, connectionCountMax: 1024, flushMs: 0 };
-  const batch = new Batch<Waiter>(room, limits);
+  const batch = new Batch<Waiter>(room, limits, new EventLoop(() => performance.now()));
   const waiters = Array.from({ length: burst }, (_, order) => ({
     order,
     left: false,
@@ -99,7 +100,7 @@ function picks(destinationCount: number, policy: PolicyName): (count: number) =>
     plans,
     board,
     (own, members) => policyOf(policy, own, members),
-    new Sweep(() => 0),
+    new Sweep(new EventLoop(() => 0)),
     { onOut: () => {}, onBack: () => {} },
   );
   const open = Array.from({ length: DEPTH }, (): Destination | null => null);

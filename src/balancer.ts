@@ -8,6 +8,7 @@ import { AssertionError } from "./core/assert.ts";
 import { Board } from "./core/board.ts";
 import { Destinations, type Destination, type DestinationPlan } from "./core/destination.ts";
 import type { DialAddress, Listening } from "./core/engine.ts";
+import { EventLoop } from "./core/loop.ts";
 import { Plane } from "./core/plane.ts";
 import { policyOf } from "./core/policy.ts";
 import { Sweep } from "./core/sweep.ts";
@@ -137,9 +138,9 @@ class Running implements Balancer {
     this.options = options;
     this.c = c;
     this.hooks = hooks;
-    const clock = () => performance.now();
+    const loop = new EventLoop(() => performance.now());
     this.engine = new BunEngine(c, (error, events) => this.plane.onFault(error, events));
-    this.sweep = new Sweep(clock);
+    this.sweep = new Sweep(loop);
     const board = new Board({ destinationCountMax: options.destinations.length, threadCount: 1 });
     const plans = options.destinations.map((each): DestinationPlan => {
       const { name, slots, weight, backup, address } = each;
@@ -164,7 +165,7 @@ class Running implements Balancer {
       thread: 0,
       destinations: this.destinations,
       sweep: this.sweep,
-      clock,
+      loop,
       hashes: options.policy === "hash",
       wantsClient: access !== undefined,
       events: {

@@ -7,6 +7,7 @@
 //
 // Whoever came back was placed once, and so was everybody before it: `back` is older than all of `arrived`.
 import { assert } from "./assert.ts";
+import { endOfTurn, type Alarm, type Loop } from "./loop.ts";
 import { Ring } from "./ring.ts";
 
 export interface Waiter {
@@ -50,17 +51,15 @@ export class Batch<T extends Waiter> {
   private leftCount = 0;
   private flushing = false;
   private flushAgain = false;
-  private immediate: ReturnType<typeof setImmediate> | null = null;
-  private timer: ReturnType<typeof setTimeout> | null = null;
-  private readonly flushByTime = () => {
-    this.immediate = null;
-    this.timer = null;
-    this.flush();
-  };
+  private readonly loop: Loop;
+  private readonly alarm: Alarm;
+  private armed = false;
 
-  constructor(room: Room<T>, limits: BatchLimits) {
+  constructor(room: Room<T>, limits: BatchLimits, loop: Loop) {
     this.room = room;
     this.limits = limits;
+    this.loop = loop;
+    this.alarm = loop.alarm(() => this.flush());
     this.arrived = new Ring<T>(limits.queueCountMax + freshCountMax);
   }
 
@@ -200,15 +199,15 @@ export class Batch<T extends Waiter> {
   }
 
   private arm(): void {
-    if (this.immediate !== null || this.timer !== null) return;
-    if (this.limits.flushMs === 0) this.immediate = setImmediate(this.flushByTime);
-    else this.timer = setTimeout(this.flushByTime, this.limits.flushMs);
+    if (this.armed) return;
+    this.armed = true;
+    const { flushMs } = this.limits;
+    this.alarm.set(flushMs === 0 ? endOfTurn : this.loop.now() + flushMs);
   }
 
   private disarm(): void {
-    if (this.immediate !== null) clearImmediate(this.immediate);
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.immediate = null;
-    this.timer = null;
+    if (!this.armed) return;
+    this.armed = false;
+    this.alarm.clear();
   }
 }

@@ -8,16 +8,16 @@ import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
 import type { Socket, SocketEvents } from "./engine.ts";
 import { kindOfFault } from "./fault.ts";
 import type { Flow } from "./flow.ts";
+import type { Alarm, Loop } from "./loop.ts";
 import type { Limits } from "./limits.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
-import type { Sweep } from "./sweep.ts";
+import { Once, type Sweep } from "./sweep.ts";
 
 /** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
 const systemFaultRestMs = 100;
 /** Names of destinations kept of one client's vain attempts. */
 const triedCountMax = 16;
-
 /** A fault of our own after so long without one is told as a new one. */
 const localFaultEpisodeMs = 10_000;
 
@@ -51,7 +51,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   readonly wantsClient: boolean;
   private readonly destinations: Destinations;
   private readonly sweep: Sweep;
-  private readonly clock: () => number;
+  private readonly loop: Loop;
   private readonly events: PlaneEvents;
   private readonly hashes: boolean;
   private nextOrder = 1;
@@ -60,6 +60,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private queueRefusedAt = Number.NEGATIVE_INFINITY;
   private limitRefusedAt = Number.NEGATIVE_INFINITY;
   private systemFaultUntil = 0;
+  private readonly afterSystemFault: Alarm;
   private localFaultAt = Number.NEGATIVE_INFINITY;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
@@ -71,7 +72,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     thread: number;
     destinations: Destinations;
     sweep: Sweep;
-    clock: () => number;
+    loop: Loop;
     events: PlaneEvents;
     hashes: boolean;
     wantsClient: boolean;
@@ -82,16 +83,17 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.numbers = parts.board.thread(parts.thread);
     this.destinations = parts.destinations;
     this.sweep = parts.sweep;
-    this.clock = parts.clock;
+    this.loop = parts.loop;
     this.events = parts.events;
     this.hashes = parts.hashes;
     this.wantsClient = parts.wantsClient || parts.hashes;
-    this.batch = new Batch<Pair>(this, parts.limits);
+    this.batch = new Batch<Pair>(this, parts.limits, parts.loop);
+    this.afterSystemFault = parts.loop.alarm(() => this.pull());
     this.destinations.onReady = () => this.pull();
   }
 
   now(): number {
-    return this.clock();
+    return this.loop.now();
   }
 
   // --- a client arrives (IAWLB §19)
@@ -138,7 +140,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   /** Takes a slot and dials. @returns false when there is none now. */
   place(pair: Pair): boolean {
-    const nowMs = this.clock();
+    const nowMs = this.loop.now();
     if (nowMs >= this.systemFaultUntil) {
       for (;;) {
         const destination = this.destinations.take(pair.key);
@@ -153,13 +155,13 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   /** It waits though it was not tried: who came before it could not be placed. */
   onStay(pair: Pair): void {
-    this.startWaiting(pair, this.clock());
+    this.startWaiting(pair, this.loop.now());
   }
 
   /** Too many wait: the newest is refused. */
   refuse(pair: Pair): void {
     pair.queued = false;
-    this.queueRefusedAt = this.clock();
+    this.queueRefusedAt = this.loop.now();
     if (!this.queueIsFull) {
       this.queueIsFull = true;
       this.events.onQueueFull(true);
@@ -187,7 +189,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   onDialFailed(pair: Pair, code: string): void {
     const destination = requireDestination(pair);
     pair.endDial();
-    const nowMs = this.clock();
+    const nowMs = this.loop.now();
     if (!this.afterFailure(pair, destination, code, nowMs)) {
       if (this.dial(pair, destination, nowMs)) return;
     }
@@ -346,7 +348,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private pauseDialing(nowMs: number): void {
     if (nowMs < this.systemFaultUntil) return;
     this.systemFaultUntil = nowMs + systemFaultRestMs;
-    setTimeout(() => this.pull(), systemFaultRestMs + 1);
+    this.afterSystemFault.set(nowMs + systemFaultRestMs + 1);
   }
 
   private startWaiting(pair: Pair, nowMs: number): void {
@@ -374,14 +376,14 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     pair.holdsSlot = false;
     if (pair.joinedAt < 0 && pair.onTrial) this.destinations.onUndecided(destination);
     const { cooldownMs } = this.limits;
-    if (cooldownMs > 0) setTimeout(() => this.giveOn(destination), cooldownMs).unref();
-    else this.giveOn(destination);
+    if (cooldownMs === 0) return this.giveOn(destination);
+    this.sweep.file(new Once(() => this.giveOn(destination)), this.loop.now() + cooldownMs);
   }
 
   private giveOn(destination: Destination): void {
     this.destinations.release(destination);
     if (this.batch.count === 0) return;
-    this.freedAt = this.clock();
+    this.freedAt = this.loop.now();
     this.batch.flush();
     this.freedAt = -1;
   }

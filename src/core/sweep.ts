@@ -1,10 +1,11 @@
-// One timer for every deadline: a wheel of buckets. An entry is filed for its next look; what it then says decides.
+// One alarm for every deadline: a wheel of buckets. An entry is filed for its next look; what it then says decides.
 // So a busy connection files nothing per chunk, and an idle balancer sleeps until something is due.
 //
 //   buckets of 10 ms:  [ 0 ][ 1 ][ 2 ] … [ 2047 ]      each a ring of entries around a sentinel
 //                             ^ hand: everything before it has been looked at
 //
 import { assert } from "./assert.ts";
+import type { Alarm, Loop } from "./loop.ts";
 
 const bucketMs = 10;
 const bucketCount = 2048;
@@ -22,6 +23,21 @@ export abstract class Expiring {
   abstract onSweep(nowMs: number): number;
 }
 
+/** Runs once when its time has come. */
+export class Once extends Expiring {
+  private readonly run: () => void;
+
+  constructor(run: () => void) {
+    super();
+    this.run = run;
+  }
+
+  override onSweep(): number {
+    this.run();
+    return never;
+  }
+}
+
 class Sentinel extends Expiring {
   onSweep(): number {
     return never;
@@ -31,23 +47,22 @@ class Sentinel extends Expiring {
 export const never = Number.POSITIVE_INFINITY;
 
 export class Sweep {
-  private readonly clock: () => number;
+  private readonly loop: Loop;
+  private readonly alarm: Alarm;
   private readonly buckets: Sentinel[];
   /** What this run looks at, off the wheel: an entry filed anew may land in a bucket that is due, a turn later. */
   private readonly due = new Sentinel();
   private count = 0;
   private hand: number;
-  private timer: ReturnType<typeof setTimeout> | null = null;
-  private timerBucket = never;
-  private readonly onTimer = () => {
-    this.timer = null;
-    this.timerBucket = never;
-    this.run(this.clock());
-  };
+  private alarmBucket = never;
 
-  constructor(clock: () => number) {
-    this.clock = clock;
-    this.hand = Math.floor(clock() / bucketMs);
+  constructor(loop: Loop) {
+    this.loop = loop;
+    this.alarm = loop.alarm(() => {
+      this.alarmBucket = never;
+      this.run(loop.now());
+    });
+    this.hand = Math.floor(loop.now() / bucketMs);
     this.buckets = Array.from({ length: bucketCount }, () => new Sentinel());
   }
 
@@ -55,7 +70,7 @@ export class Sweep {
   file(entry: Expiring, atMs: number): void {
     this.remove(entry);
     if (atMs === never) return;
-    if (this.count === 0) this.hand = Math.max(this.hand, Math.floor(this.clock() / bucketMs));
+    if (this.count === 0) this.hand = Math.max(this.hand, Math.floor(this.loop.now() / bucketMs));
     const latest = this.hand + bucketCount - 1;
     const bucket = Math.min(Math.max(Math.ceil(atMs / bucketMs), this.hand + 1), latest);
     const sentinel = this.sentinel(bucket);
@@ -65,7 +80,7 @@ export class Sweep {
     sentinel.sweepPrevious.sweepNext = entry;
     sentinel.sweepPrevious = entry;
     this.count += 1;
-    if (bucket < this.timerBucket) this.arm(bucket);
+    if (bucket < this.alarmBucket) this.arm(bucket);
   }
 
   /** Like `file`, but leaves an entry that is already filed for an earlier look. */
@@ -84,7 +99,7 @@ export class Sweep {
     this.count -= 1;
   }
 
-  /** Looks at everything that is due. Called by the timer; tests call it with a time of their own. */
+  /** Looks at everything that is due. Called by the alarm; tests call it with a time of their own. */
   run(nowMs: number): void {
     const due = Math.floor(nowMs / bucketMs);
     const first = Math.max(this.hand + 1, due - bucketCount + 1);
@@ -109,9 +124,8 @@ export class Sweep {
   }
 
   close(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
-    this.timerBucket = never;
+    this.alarm.clear();
+    this.alarmBucket = never;
   }
 
   private sentinel(bucket: number): Sentinel {
@@ -129,10 +143,9 @@ export class Sweep {
   }
 
   private arm(bucket: number): void {
-    if (bucket >= this.timerBucket) return;
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timerBucket = bucket;
-    this.timer = setTimeout(this.onTimer, Math.max(0, bucket * bucketMs - this.clock()));
+    if (bucket >= this.alarmBucket) return;
+    this.alarmBucket = bucket;
+    this.alarm.set(bucket * bucketMs);
   }
 }
 

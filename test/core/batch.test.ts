@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
 import { Batch, type BatchLimits, type Waiter } from "../../src/core/batch.ts";
+import { EventLoop } from "../../src/core/loop.ts";
 import { withSeed } from "../wait.ts";
 import { turn } from "./fake.ts";
 
@@ -43,7 +44,11 @@ const roomy: BatchLimits = { queueCountMax: 1_000, flushMs: 0 };
 
 function batchOf(limits: Partial<BatchLimits> = {}) {
   const room = new FakeRoom();
-  const batch = new Batch<Item>(room, { ...roomy, ...limits });
+  const batch = new Batch<Item>(
+    room,
+    { ...roomy, ...limits },
+    new EventLoop(() => performance.now()),
+  );
   let last = 0;
   const add = (count = 1): Item[] =>
     Array.from({ length: count }, () => {

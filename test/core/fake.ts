@@ -4,6 +4,7 @@ import { Board } from "../../src/core/board.ts";
 import { Destinations, type DestinationPlan } from "../../src/core/destination.ts";
 import { connectedAlready } from "../../src/core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../../src/core/engine.ts";
+import { EventLoop, type Loop } from "../../src/core/loop.ts";
 import type { Limits } from "../../src/core/limits.ts";
 import type { Pair } from "../../src/core/pair.ts";
 import { Plane } from "../../src/core/plane.ts";
@@ -223,6 +224,7 @@ export function fakeAddresses(...names: string[]): FakeAddress[] {
 /** Destinations on a board of their own, with a record of what they tell. */
 export class FakeFleet {
   readonly clock: FakeClock;
+  readonly loop: Loop;
   readonly sweep: Sweep;
   readonly board: Board;
   readonly destinations: Destinations;
@@ -234,7 +236,8 @@ export class FakeFleet {
 
   constructor(plans: readonly FakePlan[], policy: PolicyName = "pull", clock = new FakeClock()) {
     this.clock = clock;
-    this.sweep = new Sweep(clock.now);
+    this.loop = new EventLoop(clock.now);
+    this.sweep = new Sweep(this.loop);
     this.board = new Board({ destinationCountMax: plans.length, threadCount: 1 });
     this.addresses = plans.map((plan, row) => plan.addresses ?? fakeAddresses(`d${row}`));
     const full = plans.map((plan, row): DestinationPlan => {
@@ -290,7 +293,7 @@ export class FakePlane extends FakeFleet {
       thread: 0,
       destinations: this.destinations,
       sweep: this.sweep,
-      clock: this.clock.now,
+      loop: this.loop,
       hashes: policy === "hash",
       wantsClient: false,
       events: {

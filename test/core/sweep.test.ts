@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
+import { EventLoop } from "../../src/core/loop.ts";
 import { Expiring, horizonMs, never, Sweep } from "../../src/core/sweep.ts";
 import { withSeed } from "../wait.ts";
 import { FakeClock } from "./fake.ts";
@@ -44,7 +45,7 @@ class Deadline extends Expiring {
 function sweepAt(ms: number) {
   const clock = new FakeClock();
   clock.ms = ms;
-  const sweep = new Sweep(clock.now);
+  const sweep = new Sweep(new EventLoop(clock.now));
   const runTo = (to: number, step = 1): void => {
     while (clock.ms < to) {
       clock.ms = Math.min(to, clock.ms + step);
