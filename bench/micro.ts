@@ -4,17 +4,18 @@
 //   bun bench/micro.ts flush COUNT BURST ARRIVALS     ARRIVALS make a flush; 0: the end of the turn does
 //   bun bench/micro.ts pick COUNT DESTINATIONS POLICY
 
-import { Batch } from "../src/core/batch.ts";
+import { Batch, Place } from "../src/core/batch.ts";
 import { EventLoop } from "../src/core/loop.ts";
-import type { Waiter } from "../src/core/batch.ts";
+import type { Room, Waiter } from "../src/core/batch.ts";
 import { Board } from "../src/core/board.ts";
-import { Destinations } from "../src/core/destination.ts";
+import { Destinations, fillBoard } from "../src/core/destination.ts";
 import type { Destination } from "../src/core/destination.ts";
 import type { DialAddress } from "../src/core/engine.ts";
 import { policyOf } from "../src/core/policy.ts";
 import type { PolicyName } from "../src/core/policy.ts";
 import { Ring } from "../src/core/ring.ts";
 import { Sweep } from "../src/core/sweep.ts";
+import { Tickets } from "../src/core/tickets.ts";
 
 /** Items that wait, or connections that are open, while a loop runs. */
 const DEPTH = 64;
@@ -65,17 +66,25 @@ function throughArray(steps: number): void {
 
 function flushes(burst: number, arrivals: number): (count: number) => Promise<void> {
   let placed = 0;
-  const room = {
-    place: () => ((placed += 1), true),
-    refuse: () => {},
+  const room: Room<Waiter> = {
+    take: () => 0,
+    give: () => void (placed += 1),
+    release: () => {},
+    releaseUnused: () => {},
+    mayServe: () => true,
+    onSent: () => {},
+    onReceived: () => {},
+    stay: () => true,
     flushCount: () => (arrivals === 0 ? 2 * DEPTH : arrivals),
   };
-  const limits = { queueCountMax: 1024, connectionCountMax: 1024, flushMs: 0 };
-  const batch = new Batch<Waiter>(room, limits, new EventLoop(() => performance.now()));
+  const board = new Board({ destinationCountMax: 1, threadCount: 1, waiterCountMax: 1024 });
+  const tickets = new Tickets(board.ticketColumns, 0);
+  const loop = new EventLoop(() => performance.now());
+  const batch = new Batch<Waiter>(room, { flushMs: 0 }, loop, tickets);
   const waiters = Array.from({ length: burst }, (_, order) => ({
     order,
+    place: Place.nowhere,
     left: false,
-    returned: false,
   }));
   return async (steps) => {
     for (let done = 0; done < steps; done += burst) {
@@ -87,7 +96,11 @@ function flushes(burst: number, arrivals: number): (count: number) => Promise<vo
 }
 
 function picks(destinationCount: number, policy: PolicyName): (count: number) => void {
-  const board = new Board({ destinationCountMax: destinationCount, threadCount: 1 });
+  const board = new Board({
+    destinationCountMax: destinationCount,
+    threadCount: 1,
+    waiterCountMax: 1,
+  });
   const plans = Array.from({ length: destinationCount }, (_, index) => ({
     name: `d${index}`,
     // Nobody dials it, so it may be anything.
@@ -96,9 +109,11 @@ function picks(destinationCount: number, policy: PolicyName): (count: number) =>
     weight: 1,
     backup: false,
   }));
+  fillBoard(board, plans);
   const destinations = new Destinations(
     plans,
     board,
+    0,
     (own, members) => policyOf(policy, own, members),
     new Sweep(new EventLoop(() => 0)),
     { onOut: () => {}, onBack: () => {} },

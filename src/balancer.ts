@@ -6,7 +6,12 @@ import { recordOf } from "./control/record.ts";
 import { isLiteral, resolve, resolveMs } from "./control/resolve.ts";
 import { AssertionError } from "./core/assert.ts";
 import { Board } from "./core/board.ts";
-import { Destinations, type Destination, type DestinationPlan } from "./core/destination.ts";
+import {
+  Destinations,
+  fillBoard,
+  type Destination,
+  type DestinationPlan,
+} from "./core/destination.ts";
 import type { DialAddress, Listening } from "./core/engine.ts";
 import { EventLoop } from "./core/loop.ts";
 import { Plane } from "./core/plane.ts";
@@ -141,14 +146,20 @@ class Running implements Balancer {
     const loop = new EventLoop(() => performance.now());
     this.engine = new BunEngine(c, (error, events) => this.plane.onFault(error, events));
     this.sweep = new Sweep(loop);
-    const board = new Board({ destinationCountMax: options.destinations.length, threadCount: 1 });
+    const board = new Board({
+      destinationCountMax: options.destinations.length,
+      threadCount: 1,
+      waiterCountMax: options.connectionCountMax,
+    });
     const plans = options.destinations.map((each): DestinationPlan => {
       const { name, slots, weight, backup, address } = each;
       return { name, slots, weight, backup, addresses: this.fixedAddresses(address) };
     });
+    fillBoard(board, plans);
     this.destinations = new Destinations(
       plans,
       board,
+      0,
       (on, members) => policyOf(options.policy, on, members),
       this.sweep,
       {

@@ -3,6 +3,7 @@ import { State, type Board, type ThreadNumbers } from "./core/board.ts";
 import type { Destination, Destinations } from "./core/destination.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Plane } from "./core/plane.ts";
+import { faultCodes } from "./core/fault.ts";
 import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
@@ -111,8 +112,8 @@ function destinationStatus(
     failures: numbers.failures[row] ?? 0,
     bytesUp: numbers.bytesUp[row] ?? 0,
     bytesDown: numbers.bytesDown[row] ?? 0,
-    outCount: destination.outCount,
-    lastFault: destination.lastFault,
+    outCount: board.outCount[row] ?? 0,
+    lastFault: faultCodes[board.lastFault[row] ?? 0] ?? "",
   };
 }
 

@@ -1,213 +1,242 @@
 // The improvement that IAWLB §38 describes and leaves undone: arrivals are gathered and flushed by count or by time,
-// whichever comes first. What a flush cannot place stays and waits, in strict order of arrival.
+// whichever comes first. What a flush cannot place is filed in the one FIFO of all threads, in order of arrival.
 //
-//   back: returned by failed connects     arrived: waiting for a slot      fresh, not flushed yet
-//   [ r1 r2 ]                             [ w1 w2 w3 w4 w5 |               f1 f2 f3 ]
-//   oldest of all                                                          newest of all
+//   fresh [ f1 f2 f3 ]  ── flush ──> a slot is free and nobody waits: placed
+//                                    else filed: arrived [ w1 w2 f1 f2 f3 ]    back [ r1 ] from failed connects
 //
-// Whoever came back was placed once, and so was everybody before it: `back` is older than all of `arrived`.
+// One rule keeps every slot busy: whoever frees a slot looks for somebody who waits, and whoever starts to wait looks
+// for a free slot, in this order; so one of them sees the other.
 import { assert } from "./assert.ts";
-import { endOfTurn, type Alarm, type Loop } from "./loop.ts";
+import { Line, Place, type Waiter } from "./line.ts";
+import { endOfTurn, never, type Alarm, type Loop } from "./loop.ts";
 import { Ring } from "./ring.ts";
+import type { Tickets } from "./tickets.ts";
 
-export interface Waiter {
-  /** Number of arrival: grows, never repeats. */
-  readonly order: number;
-  /** Went away while it waited; it is dropped when its turn comes. */
-  left: boolean;
-  /** Came back from a failed connect: it is never refused for want of room. */
-  returned: boolean;
-}
+export { Place, type Waiter };
 
+/** Where the slots are; a slot goes by the row of its destination. */
 export interface Room<T> {
-  /** Gives the item a slot. @returns false when there is none: it stays at the head. */
-  place(item: T): boolean;
-  /** The item cannot stay: too many wait. */
-  refuse(item: T): void;
-  /** An arrival stays after the flush behind others that could not be placed, and was not tried itself. */
-  onStay?(item: T): void;
+  /** Takes a free slot for `item`; null: for somebody of another thread. @returns its row, −1 when none is free. */
+  take(item: T | null): number;
+  /** The item has this slot now. When that fails at once the slot is free and the item comes back by `giveBack`. */
+  give(item: T, row: number): void;
+  /** A slot is free for all threads. */
+  release(row: number): void;
+  /** So is one that was taken and that nobody wanted. */
+  releaseUnused(row: number): void;
+  /** A slot that has just been freed may serve the next one; false: its destination is to be left alone. */
+  mayServe(row: number): boolean;
+  /** A slot goes to another thread, or comes from there. */
+  onSent(row: number): void;
+  onReceived(row: number): void;
+  /** An arrival has to wait. @returns false when too many do: it is refused. */
+  stay(item: T): boolean;
   /** How many arrivals make a flush now, at least 1. */
   flushCount(): number;
 }
 
 export interface BatchLimits {
-  /** Items that may stay after a flush; those that came back from a failed connect stay whatever it says. */
-  readonly queueCountMax: number;
   /** 0 = to the end of this turn of the event loop. */
   readonly flushMs: number;
 }
 
-/** Arrivals that may gather beyond the queue before they are flushed whatever the time says. */
+/** Arrivals that may gather before they are flushed whatever the count and the time say. */
 const freshCountMax = 1024;
-/** Room for items that come back from failed connects, at first; it grows with them, up to all that there are. */
-const backCountMin = 1024;
+/** Items that may come back and go again within one step. */
+const returnCountMax = 64;
 
 export class Batch<T extends Waiter> {
-  private readonly arrived: Ring<T>;
-  private back = new Ring<T>(backCountMin);
+  private readonly tickets: Tickets;
+  private readonly back: Line<T>;
+  private readonly arrived: Line<T>;
+  private readonly lines: readonly Line<T>[];
+  private readonly fresh = new Ring<T>(freshCountMax);
   private readonly room: Room<T>;
   private readonly limits: BatchLimits;
-  private freshCount = 0;
-  private leftCount = 0;
-  private flushing = false;
-  private flushAgain = false;
   private readonly loop: Loop;
   private readonly alarm: Alarm;
-  private armed = false;
+  private freshLeftCount = 0;
+  /** When the alarm rings; `never` when it is not set. */
+  private armedAt = never;
+  /** In a step: what is called from inside it waits for the end of this turn. */
+  private busy = false;
+  private readonly receive = (row: number, item: T | null): void => {
+    this.room.onReceived(row);
+    if (item === null) this.passOn(row);
+    else this.room.give(item, row);
+  };
 
-  constructor(room: Room<T>, limits: BatchLimits, loop: Loop) {
+  constructor(room: Room<T>, limits: BatchLimits, loop: Loop, tickets: Tickets) {
     this.room = room;
     this.limits = limits;
     this.loop = loop;
-    this.alarm = loop.alarm(() => this.flush());
-    this.arrived = new Ring<T>(limits.queueCountMax + freshCountMax);
+    this.tickets = tickets;
+    this.back = new Line<T>(tickets, 0);
+    this.arrived = new Line<T>(tickets, 1);
+    this.lines = [this.back, this.arrived];
+    this.alarm = loop.alarm(() => {
+      this.armedAt = never;
+      this.flush();
+    });
   }
 
-  /** Items that wait or are fresh and have not left. */
+  /** Items of this thread that wait or are fresh and have not left. */
   get count(): number {
-    return this.back.count + this.arrived.count - this.leftCount;
+    return this.back.count + this.arrived.count + this.fresh.count - this.freshLeftCount;
   }
 
-  /** The oldest item that has not left, or null. Walks over those that have. */
+  /** The oldest item of this thread that waits and has not left, or null. */
   peek(): T | null {
-    this.dropLeft(this.back);
-    this.dropLeft(this.arrived);
-    return this.back.at(0) ?? this.arrived.at(0);
+    return this.back.oldest() ?? this.arrived.oldest();
   }
 
   /** Appends an arrival, then flushes when the count is reached, else by time. Source: IAWLB §38. */
   add(item: T): void {
-    if (!this.arrived.push(item)) {
-      this.makeRoom();
-      const pushed = this.arrived.push(item);
-      assert(pushed, "batch: no room after making room");
+    item.place = Place.fresh;
+    if (!this.fresh.push(item)) {
+      this.flush();
+      const pushed = this.fresh.push(item);
+      assert(pushed, "batch: an arrival from inside a flush finds no room");
     }
-    this.freshCount += 1;
-    if (this.freshCount >= this.room.flushCount()) this.flush();
-    else this.arm();
+    if (this.fresh.count >= this.room.flushCount()) return this.flush();
+    const { flushMs } = this.limits;
+    this.arm(flushMs === 0 ? endOfTurn : this.loop.now() + flushMs);
   }
 
   /** Takes an item back after a failed connect, at its place by arrival. Source: IAWLB §16, where it was lost. */
   giveBack(item: T): void {
-    item.returned = true;
-    const { back } = this;
-    if (back.count === back.capacity) this.makeRoomBack();
-    const oldest = this.back.at(0);
-    if (oldest !== null && item.order < oldest.order) this.back.unshift(item);
-    else this.insertBack(item);
+    item.place = Place.back;
+    this.back.file(item);
+    this.back.publish();
   }
 
-  /** An item in the ring has gone away; its place is freed when its turn comes or when room is needed. */
+  /** An item of this batch has gone away. */
   leave(item: T): void {
     assert(!item.left, "batch: left twice");
     item.left = true;
-    this.leftCount += 1;
+    if (item.place === Place.fresh) this.freshLeftCount += 1;
+    else (item.place === Place.back ? this.back : this.arrived).leave();
   }
 
   /**
-   * Places the oldest items until one cannot be placed; takes at most what was there when it began, so that it ends.
-   * Called when the count or the time is reached, and by whoever frees a slot.
+   * Uses what other threads have granted, serves who waits as far as there are slots, places or files what is fresh.
+   * Called when the count or the time is reached, when this thread is woken, and when a destination is back.
    */
   flush(): void {
-    if (this.flushing) {
-      this.flushAgain = true;
-      return;
-    }
-    this.flushing = true;
-    const { freshCount } = this;
-    this.freshCount = 0;
-    this.disarm();
+    if (!this.begin()) return;
     try {
-      this.placeOldest();
-      this.refuseNewest();
+      this.disarm();
+      this.takeGrants();
+      this.match();
+      while (this.placeFresh()) this.match(); // who came back at once goes first
+      this.fileFresh();
+      this.match();
     } finally {
-      this.flushing = false;
-    }
-    for (let i = Math.max(0, this.arrived.count - freshCount); i < this.arrived.count; i += 1) {
-      const item = this.arrived.at(i);
-      if (item !== null && !item.left) this.room.onStay?.(item);
-    }
-    if (this.flushAgain) {
-      this.flushAgain = false;
-      this.arm();
+      this.busy = false;
     }
   }
 
-  /** Ends the timers; what waits stays in the ring. */
+  /** A slot that we held is free: who has waited longest in all threads gets it. */
+  free(row: number): void {
+    if (!this.begin()) return this.room.release(row);
+    try {
+      if (this.room.mayServe(row)) this.passOn(row);
+      else this.room.release(row);
+      this.match();
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Ends the timer; what waits stays. */
   close(): void {
     this.disarm();
   }
 
-  private placeOldest(): void {
-    for (let n = this.back.count + this.arrived.count; n > 0; n -= 1) {
-      const item = this.back.shift() ?? this.arrived.shift();
+  /** @returns false inside of a step: the end of this turn does what is left, so that every step ends. */
+  private begin(): boolean {
+    if (this.busy) {
+      this.arm(endOfTurn);
+      return false;
+    }
+    this.busy = true;
+    return true;
+  }
+
+  private takeGrants(): void {
+    this.back.takeGrants(this.receive);
+    this.arrived.takeGrants(this.receive);
+  }
+
+  /** Arrivals go straight to a free slot while nobody waits in any thread. @returns true when some did. */
+  private placeFresh(): boolean {
+    const before = this.fresh.count;
+    for (let n = this.fresh.count; n > 0 && !this.tickets.someoneWaits(); n -= 1) {
+      const item = this.fresh.at(0);
       if (item === null) break;
       if (item.left) {
-        this.leftCount -= 1;
-      } else if (!this.room.place(item)) {
-        const put = (item.returned ? this.back : this.arrived).unshift(item);
-        assert(put, "batch: its place was given away");
-        break;
+        this.fresh.shift();
+        this.freshLeftCount -= 1;
+        continue;
       }
+      const row = this.room.take(item);
+      if (row < 0) break;
+      this.fresh.shift();
+      item.place = Place.nowhere;
+      this.room.give(item, row);
     }
+    return this.fresh.count < before;
   }
 
-  private refuseNewest(): void {
-    while (this.count > this.limits.queueCountMax) {
-      const newest = this.arrived.pop();
-      if (newest === null) break;
-      if (newest.left) this.leftCount -= 1;
-      else this.room.refuse(newest);
+  private fileFresh(): void {
+    if (this.fresh.count === 0) return;
+    for (let item = this.fresh.shift(); item !== null; item = this.fresh.shift()) {
+      if (item.left) {
+        this.freshLeftCount -= 1;
+        continue;
+      }
+      item.place = Place.nowhere;
+      if (!this.room.stay(item)) continue;
+      item.place = Place.arrived;
+      this.arrived.file(item);
     }
+    this.arrived.publish();
   }
 
-  /** Many come back in order of arrival: then this is one step. */
-  private insertBack(item: T): void {
-    this.back.push(item);
-    for (let i = this.back.count - 1; i > 0; i -= 1) {
-      const before = this.back.at(i - 1);
-      if (before === null || before.order < item.order) break;
-      this.back.swap(i - 1, i);
+  /** While a slot is free and somebody waits, the oldest of all threads gets it. */
+  private match(): void {
+    if (!this.tickets.someoneWaits()) return;
+    for (let n = this.tickets.waitingCount() + returnCountMax; n > 0; n -= 1) {
+      const row = this.room.take(this.peek());
+      if (row < 0) return;
+      this.passOn(row);
+      if (!this.tickets.someoneWaits()) return;
     }
+    this.arm(endOfTurn);
   }
 
-  private makeRoomBack(): void {
-    this.dropAllLeft(this.back);
-    if (this.back.count < this.back.capacity / 2) return;
-    const larger = new Ring<T>(2 * this.back.capacity);
-    for (let item = this.back.shift(); item !== null; item = this.back.shift()) larger.push(item);
-    this.back = larger;
-  }
-
-  private makeRoom(): void {
-    this.dropAllLeft(this.arrived);
-    if (this.arrived.count === this.arrived.capacity) this.flush();
-  }
-
-  private dropAllLeft(ring: Ring<T>): void {
-    ring.compact((item) => {
-      if (item.left) this.leftCount -= 1;
-      return !item.left;
-    });
-  }
-
-  private dropLeft(ring: Ring<T>): void {
-    while (ring.at(0)?.left === true) {
-      ring.shift();
-      this.leftCount -= 1;
+  /** Gives a slot to who has waited longest in all threads. When nobody waits it is free: look again afterwards. */
+  private passOn(row: number): void {
+    for (let place = this.tickets.claimOldest(); place >= 0; place = this.tickets.claimOldest()) {
+      if (this.tickets.threadOf(place) !== this.tickets.thread) {
+        this.room.onSent(row);
+        return this.tickets.grant(place, row);
+      }
+      const item = this.lines[this.tickets.lineOf(place)]?.take(place) ?? null;
+      if (item !== null) return this.room.give(item, row);
     }
+    this.room.releaseUnused(row);
   }
 
-  private arm(): void {
-    if (this.armed) return;
-    this.armed = true;
-    const { flushMs } = this.limits;
-    this.alarm.set(flushMs === 0 ? endOfTurn : this.loop.now() + flushMs);
+  private arm(atMs: number): void {
+    if (this.armedAt <= atMs) return;
+    this.armedAt = atMs;
+    this.alarm.set(atMs);
   }
 
   private disarm(): void {
-    if (!this.armed) return;
-    this.armed = false;
+    if (this.armedAt === never) return;
+    this.armedAt = never;
     this.alarm.clear();
   }
 }

@@ -3,6 +3,7 @@
 import { assert } from "./assert.ts";
 import { Histogram, histogramBucketCount } from "./histogram.ts";
 import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
+import { linesPerThread, type Memory, type TicketColumns } from "./tickets.ts";
 
 /** State of a destination as connects show it. Only `up` and `trial` can take a client. */
 export const State = {
@@ -19,7 +20,29 @@ export const State = {
 export type State = (typeof State)[keyof typeof State];
 
 /** Columns of whole numbers, one row per destination, changed by `Atomics` only. */
-const rowColumns = ["used", "slots", "weight", "enabled", "state", "failures"] as const;
+const rowColumns = [
+  "used",
+  "slots",
+  "weight",
+  "enabled",
+  "state",
+  "resolved",
+  "failures",
+  "outCount",
+  "lastFault",
+] as const;
+
+/** Numbers and flags of the whole machine, exact over all threads. `changes`: of any destination's state. */
+const machineNames = ["arrivals", "open", "queued", "changes", "queueFull"] as const;
+type MachineName = (typeof machineNames)[number];
+const machineIndex = Object.fromEntries(machineNames.map((name, index) => [name, index])) as Record<
+  MachineName,
+  number
+>; // fromEntries forgets the keys it was given
+
+/** What is told once per episode, whichever thread it happens in. */
+const episodeNames = ["queueRefused", "limitRefused", "localFault"] as const;
+type EpisodeName = (typeof episodeNames)[number];
 
 /** Counters of one thread: one writer, so plain additions. `open` and `queued` go down as well. */
 export const counterNames = [
@@ -52,6 +75,8 @@ type HistogramName = (typeof histogramNames)[number];
 export interface BoardSize {
   readonly destinationCountMax: number;
   readonly threadCount: number;
+  /** Clients that may wait at once in one line of a thread. */
+  readonly waiterCountMax: number;
 }
 
 export class Board {
@@ -63,57 +88,209 @@ export class Board {
   readonly enabled: Int32Array;
   readonly state: Int32Array;
   readonly failures: Int32Array;
+  /** Times it was put out. */
+  readonly outCount: Int32Array;
+  /** Why the last connect failed: a place in `faultCodes`. */
+  readonly lastFault: Int32Array;
+  readonly resolved: Int32Array;
+  /** When a slot was freed that is on its way to another thread, in ms of the balancer's clock. */
+  readonly freedAtMs: Float64Array;
   /** End of the rest, in ms of the balancer's clock. */
   readonly retryAtMs: Float64Array;
+  /** When something last happened that is told once per episode, in ms of the balancer's clock. */
+  readonly episodes: Float64Array;
+  readonly machine: Int32Array;
+  readonly ticketColumns: TicketColumns;
+  /** By thread and row: slots that this thread holds; given back for it when it dies. One writer each. */
+  readonly held: readonly Int32Array[];
+  /** By row: a hint that it can take clients, for threads that know it as full or out. */
+  readonly freeBits: Int32Array;
+  private readonly memory: Memory;
 
-  constructor(size: BoardSize, buffer?: SharedArrayBuffer) {
-    assert(size.destinationCountMax >= 1 && size.threadCount >= 1, "board: empty");
-    const rows = size.destinationCountMax;
-    const bytes =
-      8 * rows + 8 * threadNumbers(rows) * size.threadCount + 4 * rowColumns.length * rows;
+  constructor(size: BoardSize, buffer?: SharedArrayBuffer, memory: Memory = Atomics) {
+    const { destinationCountMax: rows, threadCount } = size;
+    assert(rows >= 1 && threadCount >= 1 && size.waiterCountMax >= 1, "board: empty");
+    const lineCount = threadCount * linesPerThread;
+    // Twice what may wait: places of those that left are used anew when a line is full, seldom enough.
+    const placeCount = lineCount * 2 ** Math.ceil(Math.log2(2 * size.waiterCountMax));
+    const wordCount = Math.ceil(rows / 32);
+    const doubles = 2 * rows + episodeNames.length + threadNumbers(rows) * threadCount;
+    const whole =
+      rowColumns.length * rows +
+      machineNames.length +
+      wordCount +
+      threadCount * (rows + 1) +
+      2 * lineCount +
+      2 * placeCount;
     this.size = size;
-    this.buffer = buffer ?? new SharedArrayBuffer(bytes);
-    assert(this.buffer.byteLength === bytes, "board: buffer of another size");
-    const firstColumn = 8 * rows + 8 * threadNumbers(rows) * size.threadCount;
-    const column = (name: (typeof rowColumns)[number]) =>
-      new Int32Array(this.buffer, firstColumn + 4 * rows * rowColumns.indexOf(name), rows);
+    this.memory = memory;
+    this.buffer = buffer ?? new SharedArrayBuffer(8 * doubles + 4 * whole);
+    assert(this.buffer.byteLength === 8 * doubles + 4 * whole, "board: buffer of another size");
     this.retryAtMs = new Float64Array(this.buffer, 0, rows);
-    this.used = column("used");
-    this.slots = column("slots");
-    this.weight = column("weight");
-    this.enabled = column("enabled");
-    this.state = column("state");
-    this.failures = column("failures");
+    this.freedAtMs = new Float64Array(this.buffer, 8 * rows, rows);
+    this.episodes = new Float64Array(this.buffer, 16 * rows, episodeNames.length);
+    let at = 8 * doubles;
+    const next = (length: number): Int32Array => {
+      const column = new Int32Array(this.buffer, at, length);
+      at += 4 * length;
+      return column;
+    };
+    this.used = next(rows);
+    this.slots = next(rows);
+    this.weight = next(rows);
+    this.enabled = next(rows);
+    this.state = next(rows);
+    this.resolved = next(rows);
+    this.failures = next(rows);
+    this.outCount = next(rows);
+    this.lastFault = next(rows);
+    this.machine = next(machineNames.length);
+    this.freeBits = next(wordCount);
+    this.held = Array.from({ length: threadCount }, () => next(rows));
+    this.ticketColumns = {
+      arrivals: this.machine.subarray(machineIndex.arrivals, machineIndex.arrivals + 1),
+      woken: next(threadCount),
+      heads: next(lineCount),
+      tails: next(lineCount),
+      numbers: next(placeCount),
+      grants: next(placeCount),
+    };
   }
 
   /** The numbers that thread `index` writes and everybody reads. */
   thread(index: number): ThreadNumbers {
     assert(index >= 0 && index < this.size.threadCount, "board: no such thread");
-    const count = threadNumbers(this.size.destinationCountMax);
-    const first = 8 * this.size.destinationCountMax + 8 * count * index;
+    const rows = this.size.destinationCountMax;
+    const count = threadNumbers(rows);
+    const first = 8 * (2 * rows + episodeNames.length + count * index);
     return new ThreadNumbers(new Float64Array(this.buffer, first, count), this.size);
   }
 
   /** Takes a slot if one is free; never more than `slots` over all threads. 0 slots = no limit. */
   take(row: number): boolean {
-    const slots = Atomics.load(this.slots, row);
+    const { memory, used } = this;
+    const slots = memory.load(this.slots, row);
     if (slots === 0) {
-      Atomics.add(this.used, row, 1);
+      memory.add(used, row, 1);
       return true;
     }
-    let used = Atomics.load(this.used, row);
-    while (used < slots) {
-      const seen = Atomics.compareExchange(this.used, row, used, used + 1);
-      if (seen === used) return true;
-      used = seen;
+    let seen = memory.load(used, row);
+    while (seen < slots) {
+      const before = memory.compareExchange(used, row, seen, seen + 1);
+      if (before === seen) return true;
+      seen = before;
     }
     return false;
   }
 
   /** Gives a slot back. */
   give(row: number): void {
-    const before = Atomics.sub(this.used, row, 1);
+    const before = this.memory.sub(this.used, row, 1);
     assert(before > 0, "board: a slot given back twice");
+    if (before === this.memory.load(this.slots, row)) this.markFree(row);
+  }
+
+  /** A destination can take clients again: threads that know it as full or out shall look. */
+  markFree(row: number): void {
+    this.memory.or(this.freeBits, row >>> 5, 1 << (row & 31));
+  }
+
+  /** It can take a client now: known, enabled, not out, and a slot is free. */
+  isFree(row: number): boolean {
+    const { memory } = this;
+    const state = memory.load(this.state, row);
+    if (state !== State.up && state !== State.trial) return false;
+    if (memory.load(this.enabled, row) === 0 || memory.load(this.resolved, row) === 0) return false;
+    const slots = memory.load(this.slots, row);
+    return slots === 0 || memory.load(this.used, row) < slots;
+  }
+
+  /** Finds a marked destination that is free and wanted; takes the mark from those that are not free. −1: none. */
+  findFree(isWanted: (row: number) => boolean): number {
+    const { memory, freeBits } = this;
+    for (let word = 0; word < freeBits.length; word += 1) {
+      for (let bits = memory.load(freeBits, word); bits !== 0; bits &= bits - 1) {
+        const bit = 31 - Math.clz32(bits & -bits);
+        const row = word * 32 + bit;
+        if (!this.isFree(row)) {
+          memory.and(freeBits, word, ~(1 << bit));
+          if (!this.isFree(row)) continue;
+          memory.or(freeBits, word, 1 << bit); // freed between the two looks
+        }
+        if (isWanted(row)) return row;
+      }
+    }
+    return -1;
+  }
+
+  /** Adds to a number of the whole machine. @returns what it is then. */
+  addTotal(name: MachineName, change: number): number {
+    return this.memory.add(this.machine, machineIndex[name], change) + change;
+  }
+
+  total(name: MachineName): number {
+    return this.memory.load(this.machine, machineIndex[name]);
+  }
+
+  /** Sets a flag of the whole machine. @returns true when this call has changed it. */
+  setFlag(name: MachineName, on: boolean): boolean {
+    const [before, after] = on ? [0, 1] : [1, 0];
+    const at = machineIndex[name];
+    return this.memory.compareExchange(this.machine, at, before, after) === before;
+  }
+
+  stateOf(row: number): State {
+    return this.memory.load(this.state, row) as State; // only states are stored there
+  }
+
+  /** Moves a destination from one state to another. @returns false when another thread was faster. */
+  changeState(row: number, from: State, to: State): boolean {
+    if (this.memory.compareExchange(this.state, row, from, to) !== from) return false;
+    this.addTotal("changes", 1);
+    if (to === State.up || to === State.trial) this.markFree(row);
+    return true;
+  }
+
+  /** Failed connects in a row. @returns how many these are now. */
+  addFailure(row: number): number {
+    return this.memory.add(this.failures, row, 1) + 1;
+  }
+
+  /** @returns how many there were. */
+  clearFailures(row: number): number {
+    return this.memory.exchange(this.failures, row, 0);
+  }
+
+  addOut(row: number): void {
+    this.memory.add(this.outCount, row, 1);
+  }
+
+  /** Whether its name has an address; set by the control plane. */
+  setResolved(row: number, resolved: boolean): void {
+    this.memory.store(this.resolved, row, resolved ? 1 : 0);
+    this.addTotal("changes", 1);
+    if (resolved) this.markFree(row);
+  }
+
+  /** Neither out nor without an address; a trial that is still to be won counts as out. */
+  isUp(row: number): boolean {
+    const { memory } = this;
+    const state = memory.load(this.state, row);
+    if (state !== State.up && state !== State.resting) return false;
+    return memory.load(this.enabled, row) === 1 && memory.load(this.resolved, row) === 1;
+  }
+
+  /** @returns true when it has not happened for so long. */
+  isOver(name: EpisodeName, nowMs: number, episodeMs: number): boolean {
+    return nowMs - (this.episodes[episodeNames.indexOf(name)] ?? 0) > episodeMs;
+  }
+
+  /** Notes that something has happened now. @returns true when that was not so within `episodeMs`. */
+  isNews(name: EpisodeName, nowMs: number, episodeMs: number): boolean {
+    const at = episodeNames.indexOf(name);
+    const before = this.episodes[at] ?? 0;
+    this.episodes[at] = nowMs;
+    return before === 0 || nowMs - before > episodeMs;
   }
 }
 
@@ -162,8 +339,51 @@ export class ThreadNumbers {
     this.counters[index] = (this.counters[index] ?? 0) + change;
   }
 
+  addJoined(row: number, connectMs: number): void {
+    this.add("connects", 1);
+    this.joined[row] = (this.joined[row] ?? 0) + 1;
+    this.histograms.connect.add(connectMs);
+  }
+
+  addFailure(row: number): void {
+    this.add("connectFailures", 1);
+    this.failures[row] = (this.failures[row] ?? 0) + 1;
+  }
+
+  /** A connection has ended. */
+  addEnd(pair: Ended): void {
+    const up = pair.up.size;
+    const down = pair.down?.size ?? 0;
+    this.add("open", -1);
+    this.addClosed(pair.reason ?? "error");
+    this.add("bytesUp", up);
+    this.add("bytesDown", down);
+    this.add("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
+    this.histograms.session.add(pair.settledAt - pair.acceptedAt);
+    if (pair.joinedAt < 0 || pair.destination === null) return;
+    const { row } = pair.destination;
+    this.bytesUp[row] = (this.bytesUp[row] ?? 0) + up;
+    this.bytesDown[row] = (this.bytesDown[row] ?? 0) + down;
+  }
+
   addClosed(reason: CloseReason): void {
     const index = firstReasonIndex + reasonIndex[reason];
     this.counters[index] = (this.counters[index] ?? 0) + 1;
   }
+}
+
+interface EndedFlow {
+  readonly size: number;
+  readonly undeliveredSize: number;
+}
+
+/** What is counted of a connection that has ended; a pair is one. */
+export interface Ended {
+  readonly up: EndedFlow;
+  readonly down: EndedFlow | null;
+  readonly reason: CloseReason | null;
+  readonly acceptedAt: number;
+  readonly settledAt: number;
+  readonly joinedAt: number;
+  readonly destination: { readonly row: number } | null;
 }

@@ -1,9 +1,12 @@
 // A destination: a row of the board, its addresses, and what connects say about it. Origin: IAWLB §10–§16, where a
-// worker whose connect failed died for good. The set knows who is ready and asks the policy whom to pick.
+// worker whose connect failed died for good. The set knows who is ready and asks the policy whom to pick. The truth is
+// on the board, for all threads; who is filed as ready is this thread's view of it, mended wherever it is looked at.
 import { assert } from "./assert.ts";
 import { State, type Board } from "./board.ts";
 import type { DialAddress } from "./engine.ts";
-import { Expiring, never, type Sweep } from "./sweep.ts";
+import { faultCodes } from "./fault.ts";
+import { never } from "./loop.ts";
+import { Expiring, type Sweep } from "./sweep.ts";
 import type { Policy } from "./policy.ts";
 
 /** Connects that must fail in a row to put a destination out. */
@@ -14,6 +17,8 @@ const outMsMin = 1_000;
 const outMsMax = 30_000;
 /** Clients that wait while everything is out shorten the rests to `outMsMin`, looked at so often. */
 const hurryMs = 500;
+/** A pick is looked at anew so often when other threads have changed its load. */
+const staleCountMax = 8;
 /** Part of the rest that is left to chance, so that many balancers do not knock together. */
 const jitter = 0.2;
 
@@ -34,10 +39,6 @@ export class Destination extends Expiring {
   preferred = 0;
   /** Filed with its policy: it can take a client now. */
   ready = false;
-  /** Times it was put out. */
-  outCount = 0;
-  /** Why the last connect failed. */
-  lastFault = "";
   /** Links and place of the policy that files it. */
   previous: Destination = this;
   next: Destination = this;
@@ -69,25 +70,46 @@ export interface DestinationPlan {
   readonly backup: boolean;
 }
 
+/** Writes what the destinations are to a new board; once, before the threads start. */
+export function fillBoard(board: Board, plans: readonly DestinationPlan[]): void {
+  plans.forEach((plan, row) => {
+    board.slots[row] = plan.slots;
+    board.weight[row] = plan.weight;
+    board.enabled[row] = 1;
+    if (plan.addresses.length > 0) board.setResolved(row, true);
+  });
+}
+
 export class Destinations {
   readonly list: readonly Destination[];
   readonly board: Board;
-  /** Primary destinations that can take a client now. */
+  /** Primary destinations that can take a client now, as far as this thread knows. */
   readyCount = 0;
   private readonly primary: Policy;
   private readonly backup: Policy;
+  private readonly held: Int32Array;
   private readonly sweep: Sweep;
   private readonly events: DestinationEvents;
   private readonly random: () => number;
-  /** Primary destinations that are enabled and not out; when none is, the backups serve. */
-  private primaryUpCount = 0;
+  private readonly isShared: boolean;
+  /** Which row is looked at next for what other threads have done. */
+  private nextRow = 0;
   private hurriedUntil = 0;
+  private primaryIsUp = true;
+  private changesSeen = -1;
+  private readonly isNew = (row: number): boolean => {
+    const destination = this.list[row];
+    if (destination === undefined || destination.ready) return false;
+    this.refile(destination);
+    return destination.ready;
+  };
   /** Called when a destination can take clients again that could not. */
   onReady: () => void = () => {};
 
   constructor(
     plans: readonly DestinationPlan[],
     board: Board,
+    thread: number,
     policy: (board: Board, members: readonly Destination[]) => Policy,
     sweep: Sweep,
     events: DestinationEvents,
@@ -97,15 +119,14 @@ export class Destinations {
       plans.length <= board.size.destinationCountMax,
       "destinations: more than the board holds",
     );
+    const held = board.held[thread];
+    assert(held !== undefined, "destinations: no such thread");
     this.board = board;
+    this.held = held;
+    this.isShared = board.size.threadCount > 1;
     this.sweep = sweep;
     this.events = events;
     this.random = random;
-    plans.forEach((plan, row) => {
-      board.slots[row] = plan.slots;
-      board.weight[row] = plan.weight;
-      board.enabled[row] = 1;
-    });
     this.list = plans.map((plan, row) => new Destination(this, row, plan));
     this.primary = policy(
       board,
@@ -115,8 +136,19 @@ export class Destinations {
       board,
       this.list.filter((each) => each.backup),
     );
-    for (const destination of this.list) if (this.isUp(destination)) this.countUp(destination, 1);
-    for (const destination of this.list) this.refile(destination);
+    for (const destination of this.list) {
+      this.refile(destination);
+      // In place of a thread that died: its rests are ours to end.
+      if (!isServing(board.stateOf(destination.row))) {
+        sweep.file(destination, board.retryAtMs[destination.row] ?? 0);
+      }
+    }
+  }
+
+  at(row: number): Destination {
+    const destination = this.list[row];
+    assert(destination !== undefined, "destinations: no such row");
+    return destination;
   }
 
   /**
@@ -125,34 +157,52 @@ export class Destinations {
    * @returns null when nobody can take a client.
    */
   take(key: number): Destination | null {
-    // Primaries first also when all of them are out: one whose rest is over wants its trial.
-    const destination = this.takeOf(this.primary, key);
-    if (destination !== null || this.primaryUpCount > 0) return destination;
-    return this.takeOf(this.backup, key);
+    if (this.isShared) this.lookAtNext();
+    for (;;) {
+      // Primaries first also when all of them are out: one whose rest is over wants its trial.
+      const destination =
+        this.takeOf(this.primary, key) ??
+        (this.isPrimaryUp() ? null : this.takeOf(this.backup, key));
+      if (destination !== null) return destination;
+      if (this.board.findFree(this.isNew) < 0) return null;
+    }
   }
 
   /** The client that was just given this destination is the one that tries whether it is back. */
   onTrial(destination: Destination): boolean {
-    return this.board.state[destination.row] === State.trying;
+    return this.board.stateOf(destination.row) === State.trying;
+  }
+
+  /** Its slots may go from one client to the next. */
+  mayServe(row: number): boolean {
+    const { board } = this;
+    const slots = board.slots[row] ?? 0;
+    const fits = slots === 0 || (board.used[row] ?? 0) <= slots;
+    return fits && board.stateOf(row) === State.up && board.isUp(row);
   }
 
   /** Gives back the slot of `take`. */
   release(destination: Destination): void {
+    this.hold(destination.row, -1);
     this.board.give(destination.row);
     this.refile(destination);
+  }
+
+  /** Slots of this thread, so that they can be given back for it when it dies. */
+  hold(row: number, change: 1 | -1): void {
+    this.held[row] = (this.held[row] ?? 0) + change;
   }
 
   /** A connect succeeded. */
   onSuccess(destination: Destination): void {
     const { board } = this;
-    if (board.failures[destination.row] === 0 && board.state[destination.row] === State.up) return;
-    const wasOut =
-      destination.outCount > 0 && (board.failures[destination.row] ?? 0) >= failureCountMax;
-    board.failures[destination.row] = 0;
+    const { row } = destination;
+    if (board.failures[row] === 0 && board.state[row] === State.up) return;
+    const failures = board.clearFailures(row);
     this.sweep.remove(destination);
-    this.setState(destination, State.up);
+    this.changeState(row, State.up);
     this.refile(destination);
-    if (wasOut) this.events.onBack(destination);
+    if (failures >= failureCountMax) this.events.onBack(destination);
     this.onReady();
   }
 
@@ -163,33 +213,33 @@ export class Destinations {
   onFailure(destination: Destination, cause: string, nowMs: number, isTrial: boolean): void {
     const { board } = this;
     const { row } = destination;
-    destination.lastFault = cause;
-    const state = board.state[row];
+    const known = faultCodes.indexOf(cause);
+    board.lastFault[row] = known < 0 ? faultCodes.length - 1 : known;
+    const state = board.stateOf(row);
     // Connects that were under way when it went out say nothing new.
     if (state === State.out || state === State.trial) return;
     if (state === State.trying && !isTrial) return;
     if (state === State.resting && (board.failures[row] ?? 0) >= failureCountMax) return;
-    board.failures[row] = (board.failures[row] ?? 0) + 1;
-    const failures = board.failures[row];
+    const failures = board.addFailure(row);
     const isOut = failures >= failureCountMax;
     const ms = isOut ? this.outMs(failures - failureCountMax) : restMs;
     board.retryAtMs[row] = nowMs + ms;
-    this.setState(destination, isOut ? State.out : State.resting);
+    this.changeState(row, isOut ? State.out : State.resting);
     this.refile(destination);
     this.sweep.file(destination, nowMs + ms);
     if (failures === failureCountMax) {
-      destination.outCount += 1;
+      board.addOut(row);
       this.events.onOut(destination, cause, ms);
     }
   }
 
   /** Somebody waits: while every primary is out, none rests for longer than a second from now. */
   hurry(nowMs: number): void {
-    if (this.primaryUpCount > 0 || nowMs < this.hurriedUntil) return;
+    if (nowMs < this.hurriedUntil || this.isPrimaryUp()) return;
     this.hurriedUntil = nowMs + hurryMs;
     for (const destination of this.list) {
       const atMs = nowMs + this.outMs(0);
-      const isOut = this.board.state[destination.row] === State.out;
+      const isOut = this.board.stateOf(destination.row) === State.out;
       if (!isOut || (this.board.retryAtMs[destination.row] ?? 0) <= atMs) continue;
       this.board.retryAtMs[destination.row] = atMs;
       this.sweep.file(destination, atMs);
@@ -198,28 +248,31 @@ export class Destinations {
 
   /** It cannot be dialed now through no fault of its own: others first, and no blame. */
   rest(destination: Destination, nowMs: number, ms = restMs): void {
-    const state = this.board.state[destination.row];
+    const state = this.board.stateOf(destination.row);
     if (state === State.out || state === State.resting) return;
     this.board.retryAtMs[destination.row] = nowMs + ms;
-    this.setState(destination, State.resting);
+    this.changeState(destination.row, State.resting);
     this.refile(destination);
     this.sweep.file(destination, nowMs + ms);
   }
 
   /** A trial ended without a verdict: the client went away, or the fault was ours. */
   onUndecided(destination: Destination): void {
-    if (this.board.state[destination.row] !== State.trying) return;
-    this.setState(destination, State.trial);
-    this.refile(destination);
+    if (this.board.changeState(destination.row, State.trying, State.trial)) {
+      this.refile(destination);
+    }
   }
 
-  /** The rest of a destination is over. @returns when to look again. */
+  /** The rest of a destination is over, unless another thread has ended it. @returns when to look again. */
   onRestOver(destination: Destination, nowMs: number): number {
     const { board } = this;
-    const retryAtMs = board.retryAtMs[destination.row] ?? 0;
+    const { row } = destination;
+    const state = board.stateOf(row);
+    if (state !== State.resting && state !== State.out) return never;
+    const retryAtMs = board.retryAtMs[row] ?? 0;
     if (nowMs < retryAtMs) return retryAtMs;
-    const failures = board.failures[destination.row] ?? 0;
-    this.setState(destination, failures >= failureCountMax ? State.trial : State.up);
+    const failures = board.failures[row] ?? 0;
+    board.changeState(row, state, failures >= failureCountMax ? State.trial : State.up);
     this.refile(destination);
     this.onReady();
     return never;
@@ -228,39 +281,59 @@ export class Destinations {
   /** New addresses of a name that was looked up again. */
   setAddresses(destination: Destination, addresses: readonly DialAddress[]): void {
     const wasReady = destination.ready;
-    const wasUp = this.isUp(destination);
     destination.addresses = addresses;
     destination.preferred = 0;
-    if (this.isUp(destination) !== wasUp) this.countUp(destination, wasUp ? -1 : 1);
+    this.board.setResolved(destination.row, addresses.length > 0);
     this.refile(destination);
     if (destination.ready && !wasReady) this.onReady();
   }
 
   private takeOf(policy: Policy, key: number): Destination | null {
-    for (;;) {
+    for (let staleCount = 0; ;) {
       const destination = policy.pick(key);
       if (destination === null) return null;
-      const taken = this.board.take(destination.row);
-      if (taken && this.board.state[destination.row] === State.trial) {
-        this.setState(destination, State.trying);
+      if (this.isShared && staleCount < staleCountMax && policy.isStale(destination)) {
+        staleCount += 1;
+        this.refile(destination);
+        continue;
       }
+      const taken = this.takeSlot(destination.row);
       this.refile(destination);
       if (taken) return destination;
-      assert(!destination.ready, "destinations: a full one stays ready");
+      assert(this.isShared || !destination.ready, "destinations: a full one stays ready");
     }
+  }
+
+  /** Only one client gets the slot of a trial. */
+  private takeSlot(row: number): boolean {
+    const { board } = this;
+    if (!board.take(row)) return false;
+    this.hold(row, 1);
+    const state = board.stateOf(row);
+    if (state === State.up) return true;
+    if (state === State.trial && board.changeState(row, State.trial, State.trying)) return true;
+    this.hold(row, -1); // another thread has put it out, or tries it
+    board.give(row);
+    return false;
+  }
+
+  /** What other threads have done to the next row: each is looked at in turn, one a pick. */
+  private lookAtNext(): void {
+    const destination = this.list[this.nextRow];
+    this.nextRow = (this.nextRow + 1) % this.list.length;
+    if (destination === undefined) return;
+    const policy = destination.backup ? this.backup : this.primary;
+    const isStale = destination.ready && policy.isStale(destination);
+    if (isStale || destination.ready !== this.isReady(destination)) this.refile(destination);
+  }
+
+  private isReady(destination: Destination): boolean {
+    return destination.addresses.length > 0 && this.board.isFree(destination.row);
   }
 
   /** Derives from the board whether a destination can take a client, and files it accordingly. The only such place. */
   private refile(destination: Destination): void {
-    const { board } = this;
-    const { row } = destination;
-    const slots = board.slots[row] ?? 0;
-    const state = board.state[row];
-    const ready =
-      (state === State.up || state === State.trial) &&
-      board.enabled[row] === 1 &&
-      destination.addresses.length > 0 &&
-      (slots === 0 || (board.used[row] ?? 0) < slots);
+    const ready = this.isReady(destination);
     const policy = destination.backup ? this.backup : this.primary;
     if (ready) policy.file(destination);
     else if (destination.ready) policy.remove(destination);
@@ -268,29 +341,30 @@ export class Destinations {
     destination.ready = ready;
   }
 
-  private setState(destination: Destination, state: State): void {
-    const before = this.isUp(destination);
-    this.board.state[destination.row] = state;
-    const after = this.isUp(destination);
-    if (before !== after) this.countUp(destination, after ? 1 : -1);
+  /** From whatever state it is in. */
+  private changeState(row: number, to: State): void {
+    for (;;) {
+      const from = this.board.stateOf(row);
+      if (from === to || this.board.changeState(row, from, to)) return;
+    }
   }
 
-  private countUp(destination: Destination, change: 1 | -1): void {
-    if (!destination.backup) this.primaryUpCount += change;
-  }
-
-  /** Neither out nor without an address; a trial that is still to be won counts as out. */
-  private isUp(destination: Destination): boolean {
-    const state = this.board.state[destination.row];
-    return (
-      (state === State.up || state === State.resting) &&
-      this.board.enabled[destination.row] === 1 &&
-      destination.addresses.length > 0
-    );
+  /** Some primary destination is neither out nor unknown; looked up anew when any state has changed. */
+  private isPrimaryUp(): boolean {
+    const changes = this.board.total("changes");
+    if (changes !== this.changesSeen) {
+      this.changesSeen = changes;
+      this.primaryIsUp = this.list.some((each) => !each.backup && this.board.isUp(each.row));
+    }
+    return this.primaryIsUp;
   }
 
   private outMs(doublings: number): number {
     const ms = Math.min(outMsMax, outMsMin * 2 ** Math.min(doublings, 16));
     return ms * (1 - jitter / 2 + jitter * this.random());
   }
+}
+
+function isServing(state: State): boolean {
+  return state === State.up || state === State.trial;
 }

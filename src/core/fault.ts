@@ -17,3 +17,21 @@ const kinds: ReadonlyMap<string, FaultKind> = new Map([
 export function kindOfFault(code: string): FaultKind {
   return kinds.get(code) ?? "destination";
 }
+
+/** Names of causes that the board can hold; another one is kept as the last. */
+export const faultCodes: readonly string[] = [
+  "",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "EACCES",
+  "EPERM",
+  "ENOENT",
+  "ENOTFOUND",
+  "EINVAL",
+  "EPIPE",
+  ...kinds.keys(),
+  "EUNKNOWN",
+];

@@ -16,6 +16,7 @@ export interface Loop {
 
 /** The end of this turn: what else is due at once comes first. */
 export const endOfTurn = 0;
+export const never = Number.POSITIVE_INFINITY;
 
 /** The runtime's own event loop. */
 export class EventLoop implements Loop {

@@ -11,13 +11,14 @@
 //   destination's FIN  –                  –                   passed on after the last byte
 //   destination's reset –                 connect failed      destination-reset, passed on
 import { assert } from "./assert.ts";
-import type { Waiter } from "./batch.ts";
+import { Place, type Waiter } from "./batch.ts";
 import type { Destination } from "./destination.ts";
 import type { Engine } from "./engine.ts";
 import { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
 import type { CloseReason, Side } from "./reason.ts";
-import { Expiring, never, horizonMs } from "./sweep.ts";
+import { never } from "./loop.ts";
+import { Expiring, horizonMs } from "./sweep.ts";
 
 /** After a write has failed, the longest wait for what the other side said before its reset. */
 const resetGraceMs = 1_000;
@@ -41,10 +42,8 @@ export interface PairHost {
 
 export class Pair extends Expiring implements Waiter {
   readonly order: number;
+  place: Place = Place.nowhere;
   left = false;
-  returned = false;
-  /** In the ring of the batch. */
-  queued = false;
   /** Counted as waiting for a slot; `waited` stays once it was. */
   waiting = false;
   waited = false;

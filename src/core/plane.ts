@@ -1,7 +1,6 @@
 // The data plane of one thread: accept, wait, choose, dial, join, settle. Origin: IAWLB §13 and §19, whose receiving
 // loop and workers meet here in one place.
-import { assert } from "./assert.ts";
-import { Batch, type Room } from "./batch.ts";
+import { Batch, Place, type Room } from "./batch.ts";
 import type { Board, ThreadNumbers } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
 import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
@@ -13,6 +12,7 @@ import type { Limits } from "./limits.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
 import { Once, type Sweep } from "./sweep.ts";
+import { Tickets } from "./tickets.ts";
 
 /** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
 const systemFaultRestMs = 100;
@@ -49,19 +49,15 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   readonly pairs = new Set<Pair>();
   /** A client's address is asked for at accept (one system call). */
   readonly wantsClient: boolean;
+  readonly tickets: Tickets;
   private readonly destinations: Destinations;
   private readonly sweep: Sweep;
   private readonly loop: Loop;
   private readonly events: PlaneEvents;
   private readonly hashes: boolean;
-  private nextOrder = 1;
   private stopping = false;
-  private queueIsFull = false;
-  private queueRefusedAt = Number.NEGATIVE_INFINITY;
-  private limitRefusedAt = Number.NEGATIVE_INFINITY;
   private systemFaultUntil = 0;
   private readonly afterSystemFault: Alarm;
-  private localFaultAt = Number.NEGATIVE_INFINITY;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
 
@@ -87,7 +83,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.events = parts.events;
     this.hashes = parts.hashes;
     this.wantsClient = parts.wantsClient || parts.hashes;
-    this.batch = new Batch<Pair>(this, parts.limits, parts.loop);
+    this.tickets = new Tickets(parts.board.ticketColumns, parts.thread);
+    this.batch = new Batch<Pair>(this, parts.limits, parts.loop, this.tickets);
     this.afterSystemFault = parts.loop.alarm(() => this.pull());
     this.destinations.onReady = () => this.pull();
   }
@@ -100,8 +97,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   onAccept(socket: Socket, listener: number): SocketEvents | null {
     this.numbers.add("accepted", 1);
-    const pair = new Pair(this, this.nextOrder, listener);
-    this.nextOrder += 1;
+    const pair = new Pair(this, this.tickets.nextOrder(), listener);
     pair.up.socket = socket;
     if (this.wantsClient) {
       pair.client = this.engine.remote(socket);
@@ -109,15 +105,16 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     }
     this.numbers.add("open", 1);
     this.pairs.add(pair);
+    const openCount = this.board.addTotal("open", 1);
     if (this.stopping) {
       pair.settle("shutdown", "balancer");
-    } else if (this.pairs.size > this.limits.connectionCountMax) {
-      const isNew = pair.acceptedAt - this.limitRefusedAt > localFaultEpisodeMs;
-      this.limitRefusedAt = pair.acceptedAt;
-      if (isNew) this.events.onConnectionLimit();
+    } else if (openCount > this.limits.connectionCountMax) {
+      const { acceptedAt } = pair;
+      if (this.board.isNews("limitRefused", acceptedAt, localFaultEpisodeMs)) {
+        this.events.onConnectionLimit();
+      }
       pair.settle("connection-limit", "balancer");
     } else {
-      pair.queued = true;
       this.batch.add(pair);
     }
     return pair.settled ? null : pair.up;
@@ -138,65 +135,89 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       : Math.max(1, this.destinations.readyCount);
   }
 
-  /** Takes a slot and dials. @returns false when there is none now. */
-  place(pair: Pair): boolean {
+  take(pair: Pair | null): number {
+    if (this.systemFaultUntil > 0 && this.loop.now() < this.systemFaultUntil) return -1;
+    return this.destinations.take(pair?.key ?? 0)?.row ?? -1;
+  }
+
+  give(pair: Pair, row: number): void {
+    const destination = this.destinations.at(row);
     const nowMs = this.loop.now();
-    if (nowMs >= this.systemFaultUntil) {
-      for (;;) {
-        const destination = this.destinations.take(pair.key);
-        if (destination === null) break;
-        if (this.give(pair, destination, nowMs)) return true;
-        if (nowMs < this.systemFaultUntil) break;
-      }
-    }
-    this.startWaiting(pair, nowMs);
-    return false;
+    pair.destination = destination;
+    pair.holdsSlot = true;
+    pair.onTrial = this.destinations.onTrial(destination);
+    pair.addressFirst = destination.preferred;
+    pair.addressesTried = 0;
+    if (!this.dial(pair, destination, nowMs)) this.giveBack(pair, nowMs);
   }
 
-  /** It waits though it was not tried: who came before it could not be placed. */
-  onStay(pair: Pair): void {
-    this.startWaiting(pair, this.loop.now());
+  release(row: number): void {
+    this.destinations.release(this.destinations.at(row));
   }
 
-  /** Too many wait: the newest is refused. */
-  refuse(pair: Pair): void {
-    pair.queued = false;
-    this.queueRefusedAt = this.loop.now();
-    if (!this.queueIsFull) {
-      this.queueIsFull = true;
-      this.events.onQueueFull(true);
+  releaseUnused(row: number): void {
+    const destination = this.destinations.at(row);
+    this.destinations.onUndecided(destination);
+    this.destinations.release(destination);
+  }
+
+  mayServe(row: number): boolean {
+    return this.destinations.mayServe(row);
+  }
+
+  onSent(row: number): void {
+    this.destinations.hold(row, -1);
+    this.board.freedAtMs[row] = this.freedAt;
+  }
+
+  onReceived(row: number): void {
+    this.destinations.hold(row, 1);
+    this.freedAt = this.board.freedAtMs[row] ?? -1;
+  }
+
+  /** Too many wait: the newest are refused. */
+  stay(pair: Pair): boolean {
+    const nowMs = this.loop.now();
+    if (this.board.total("queued") < this.limits.queueCountMax) {
+      this.startWaiting(pair, nowMs);
+      if (this.board.total("queued") <= this.limits.queueCountMax) return true;
     }
+    this.board.isNews("queueRefused", nowMs, 0);
+    if (this.board.setFlag("queueFull", true)) this.events.onQueueFull(true);
     pair.settle("queue-full", "balancer");
+    return false;
   }
 
   /** Serves who waits, as far as there are slots. */
   pull(): void {
-    if (this.batch.count > 0) this.batch.flush();
+    this.batch.flush();
+  }
+
+  /** Another thread has woken us. */
+  onWake(): void {
+    this.tickets.awake();
+    this.batch.flush();
+    this.freedAt = -1;
   }
 
   // --- its destination is dialed (IAWLB §16)
 
   onJoined(pair: Pair): void {
-    const destination = requireDestination(pair);
+    const destination = this.destinations.at(pair.destination?.row ?? -1);
     destination.preferred =
       (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
-    this.numbers.add("connects", 1);
-    this.numbers.joined[destination.row] = (this.numbers.joined[destination.row] ?? 0) + 1;
-    this.numbers.histograms.connect.add(pair.joinedAt - pair.dialedAt);
+    this.numbers.addJoined(destination.row, pair.joinedAt - pair.dialedAt);
     this.destinations.onSuccess(destination);
   }
 
   onDialFailed(pair: Pair, code: string): void {
-    const destination = requireDestination(pair);
+    const destination = this.destinations.at(pair.destination?.row ?? -1);
     pair.endDial();
     const nowMs = this.loop.now();
     if (!this.afterFailure(pair, destination, code, nowMs)) {
       if (this.dial(pair, destination, nowMs)) return;
     }
-    if (this.stopping) return pair.settle("shutdown", "balancer");
-    this.startWaiting(pair, nowMs);
-    pair.queued = true;
-    this.batch.giveBack(pair);
+    this.giveBack(pair, nowMs);
     this.pull();
   }
 
@@ -215,30 +236,12 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   }
 
   onSettled(pair: Pair): void {
-    const { numbers } = this;
     this.sweep.remove(pair);
     this.pairs.delete(pair);
-    if (pair.queued) {
-      pair.queued = false;
-      this.batch.leave(pair);
-    }
+    if (pair.place !== Place.nowhere) this.batch.leave(pair);
     this.endWaiting(pair);
-    this.numbers.add("open", -1);
-    numbers.addClosed(pair.reason ?? "error");
-    const up = pair.up.size;
-    const down = pair.down?.size ?? 0;
-    this.numbers.add("bytesUp", up);
-    this.numbers.add("bytesDown", down);
-    this.numbers.add(
-      "bytesUndelivered",
-      pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0),
-    );
-    numbers.histograms.session.add(pair.settledAt - pair.acceptedAt);
-    if (pair.joinedAt >= 0 && pair.destination !== null) {
-      const { row } = pair.destination;
-      numbers.bytesUp[row] = (numbers.bytesUp[row] ?? 0) + up;
-      numbers.bytesDown[row] = (numbers.bytesDown[row] ?? 0) + down;
-    }
+    this.board.addTotal("open", -1);
+    this.numbers.addEnd(pair);
     this.events.onSettled?.(pair);
     this.freeSlot(pair);
   }
@@ -264,14 +267,11 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     return count;
   }
 
-  /** The pair has this slot now. @returns false when every dial failed at once; the slot is given back. */
-  private give(pair: Pair, destination: Destination, nowMs: number): boolean {
-    pair.destination = destination;
-    pair.holdsSlot = true;
-    pair.onTrial = this.destinations.onTrial(destination);
-    pair.addressFirst = destination.preferred;
-    pair.addressesTried = 0;
-    return this.dial(pair, destination, nowMs);
+  /** Back to the queue, at its place by arrival. */
+  private giveBack(pair: Pair, nowMs: number): void {
+    if (this.stopping) return pair.settle("shutdown", "balancer");
+    this.startWaiting(pair, nowMs);
+    this.batch.giveBack(pair);
   }
 
   /** Dials the destination's addresses in turn, until one is under way. @returns false when none is. */
@@ -300,11 +300,12 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       pair.slotFreedAt = this.freedAt;
     }
     this.endWaiting(pair);
-    pair.queued = false;
     pair.dialedAt = nowMs;
-    if (this.queueIsFull && nowMs - this.queueRefusedAt > refusalEpisodeMs) {
-      this.queueIsFull = false;
-      this.events.onQueueFull(false);
+    if (
+      this.board.total("queueFull") === 1 &&
+      this.board.isOver("queueRefused", nowMs, refusalEpisodeMs)
+    ) {
+      if (this.board.setFlag("queueFull", false)) this.events.onQueueFull(false);
     }
     this.sweep.fileNoLater(pair, nowMs + this.limits.connectMs);
   }
@@ -320,8 +321,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       if (pair.addressesTried < destination.addresses.length) return false;
     }
     if (kind === "destination") {
-      this.numbers.add("connectFailures", 1);
-      this.numbers.failures[destination.row] = (this.numbers.failures[destination.row] ?? 0) + 1;
+      this.numbers.addFailure(destination.row);
       pair.tried ??= [];
       if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
       this.destinations.onFailure(destination, code, nowMs, pair.onTrial);
@@ -340,9 +340,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   private onLocalFault(code: string, nowMs: number): void {
     this.numbers.add("localFaults", 1);
-    const isNew = nowMs - this.localFaultAt > localFaultEpisodeMs;
-    this.localFaultAt = nowMs;
-    if (isNew) this.events.onLocalFault(code);
+    if (this.board.isNews("localFault", nowMs, localFaultEpisodeMs)) this.events.onLocalFault(code);
   }
 
   private pauseDialing(nowMs: number): void {
@@ -355,6 +353,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     if (!pair.waiting) {
       pair.waiting = true;
       this.numbers.add("queued", 1);
+      this.board.addTotal("queued", 1);
       if (!pair.waited) this.numbers.add("waited", 1);
       pair.waited = true;
     }
@@ -367,6 +366,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     if (!pair.waiting) return;
     pair.waiting = false;
     this.numbers.add("queued", -1);
+    this.board.addTotal("queued", -1);
   }
 
   /** Frees the slot of a pair, once, and gives it to who waits longest. */
@@ -381,15 +381,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   }
 
   private giveOn(destination: Destination): void {
-    this.destinations.release(destination);
-    if (this.batch.count === 0) return;
-    this.freedAt = this.loop.now();
-    this.batch.flush();
+    if (this.tickets.someoneWaits()) this.freedAt = this.loop.now();
+    this.batch.free(destination.row);
     this.freedAt = -1;
   }
-}
-
-function requireDestination(pair: Pair): Destination {
-  assert(pair.destination !== null, "plane: a dial without a destination");
-  return pair.destination;
 }

@@ -9,6 +9,8 @@ export interface Policy {
   file(destination: Destination): void;
   /** A filed destination is not ready any more. */
   remove(destination: Destination): void;
+  /** A filed destination's load has changed since: other threads take slots as well. */
+  isStale(destination: Destination): boolean;
   /** @returns a filed destination, or null when none is. It stays filed. */
   pick(key: number): Destination | null;
 }
@@ -89,11 +91,12 @@ class PullPolicy implements Policy {
     this.board = board;
   }
 
+  isStale(destination: Destination): boolean {
+    return this.levelOf(destination) !== destination.place;
+  }
+
   file(destination: Destination): void {
-    const level = loadLevel(
-      this.board.used[destination.row] ?? 0,
-      this.board.weight[destination.row] ?? 1,
-    );
+    const level = this.levelOf(destination);
     if (destination.place >= 0) this.remove(destination);
     const list = (this.levels[level] ??= new DestinationList());
     list.append(destination);
@@ -126,6 +129,10 @@ class PullPolicy implements Policy {
     }
     return null;
   }
+
+  private levelOf({ row }: Destination): number {
+    return loadLevel(this.board.used[row] ?? 0, this.board.weight[row] ?? 1);
+  }
 }
 
 function lowestBit(bits: number): number {
@@ -140,6 +147,10 @@ class RoundRobinPolicy implements Policy {
 
   constructor(board: Board) {
     this.board = board;
+  }
+
+  isStale(): boolean {
+    return false;
   }
 
   file(destination: Destination): void {
@@ -188,6 +199,10 @@ export class RandomPolicy implements Policy {
   constructor(board: Board, random: () => number = Math.random) {
     this.board = board;
     this.random = random;
+  }
+
+  isStale(): boolean {
+    return false;
   }
 
   file(destination: Destination): void {
@@ -249,6 +264,10 @@ class HashPolicy implements Policy {
     });
     this.points = Float64Array.from(points).toSorted();
     this.members = members;
+  }
+
+  isStale(): boolean {
+    return false;
   }
 
   file(destination: Destination): void {

@@ -5,7 +5,7 @@
 //                             ^ hand: everything before it has been looked at
 //
 import { assert } from "./assert.ts";
-import type { Alarm, Loop } from "./loop.ts";
+import { never, type Alarm, type Loop } from "./loop.ts";
 
 const bucketMs = 10;
 const bucketCount = 2048;
@@ -43,8 +43,6 @@ class Sentinel extends Expiring {
     return never;
   }
 }
-
-export const never = Number.POSITIVE_INFINITY;
 
 export class Sweep {
   private readonly loop: Loop;

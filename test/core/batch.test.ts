@@ -1,54 +1,85 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
-import { Batch, type BatchLimits, type Waiter } from "../../src/core/batch.ts";
+import { Batch, type BatchLimits, Place, type Room, type Waiter } from "../../src/core/batch.ts";
+import { Board } from "../../src/core/board.ts";
 import { EventLoop } from "../../src/core/loop.ts";
+import { Tickets } from "../../src/core/tickets.ts";
 import { withSeed } from "../wait.ts";
 import { turn } from "./fake.ts";
 
 class Item implements Waiter {
   readonly order: number;
+  place: Place = Place.nowhere;
   left = false;
-  returned = false;
   constructor(order: number) {
     this.order = order;
   }
 }
 
 /** A room with so many slots, that remembers in which order they went. */
-class FakeRoom {
+class FakeRoom implements Room<Item> {
   readonly placed: number[] = [];
   readonly refused: number[] = [];
   readonly stayed = new Set<number>();
+  readonly waiting = new Set<Item>();
+  queueCountMax = 1_000;
   slots = Number.POSITIVE_INFINITY;
   countForFlush = 1_000_000;
   onPlace: (item: Item) => void = () => {};
 
-  place(item: Item): boolean {
-    if (this.slots === 0) return false;
+  take(): number {
+    if (this.slots === 0) return -1;
     this.slots -= 1;
+    return 0;
+  }
+  give(item: Item): void {
+    this.waiting.delete(item);
     this.placed.push(item.order);
     this.onPlace(item);
+  }
+  release(): void {
+    this.slots += 1;
+  }
+  releaseUnused(): void {
+    this.slots += 1;
+  }
+  mayServe(): boolean {
     return true;
   }
-  refuse(item: Item): void {
-    this.refused.push(item.order);
+  onSent(): void {
+    throw new Error("there is no other thread");
   }
-  onStay(item: Item): void {
+  onReceived(): void {
+    throw new Error("there is no other thread");
+  }
+  stay(item: Item): boolean {
+    for (const each of this.waiting) if (each.left) this.waiting.delete(each);
+    if (this.waiting.size >= this.queueCountMax) {
+      this.refused.push(item.order);
+      return false;
+    }
+    this.waiting.add(item);
     this.stayed.add(item.order);
+    return true;
   }
   flushCount(): number {
     return this.countForFlush;
   }
 }
 
-const roomy: BatchLimits = { queueCountMax: 1_000, flushMs: 0 };
+interface Setting extends BatchLimits {
+  readonly queueCountMax: number;
+  /** Items that can wait at all. */
+  readonly waiterCountMax: number;
+}
 
-function batchOf(limits: Partial<BatchLimits> = {}) {
+function batchOf(setting: Partial<Setting> = {}) {
+  const { queueCountMax = 1_000, waiterCountMax = 16_384, flushMs = 0 } = setting;
   const room = new FakeRoom();
-  const batch = new Batch<Item>(
-    room,
-    { ...roomy, ...limits },
-    new EventLoop(() => performance.now()),
-  );
+  room.queueCountMax = queueCountMax;
+  const board = new Board({ destinationCountMax: 1, threadCount: 1, waiterCountMax });
+  const tickets = new Tickets(board.ticketColumns, 0);
+  const loop = new EventLoop(() => performance.now());
+  const batch = new Batch<Item>(room, { flushMs }, loop, tickets);
   let last = 0;
   const add = (count = 1): Item[] =>
     Array.from({ length: count }, () => {
@@ -143,8 +174,9 @@ describe("batch: when it is flushed", () => {
     room.onPlace = (item) => batch.giveBack(item);
     add(5);
     batch.flush();
-    expect(room.placed.length).toBe(5);
+    expect(room.placed.length).toBeLessThanOrEqual(5 + 3 * (64 + 5));
     expect(batch.count).toBe(5);
+    batch.close();
   });
 });
 
@@ -234,8 +266,11 @@ describe("batch: room", () => {
     const { room, batch, add } = batchOf();
     const [first, second] = add(3);
     if (first === undefined || second === undefined) throw new Error("two were added");
+    room.slots = 0;
     batch.leave(first);
+    batch.flush();
     expect([batch.count, batch.peek()?.order]).toEqual([2, 2]);
+    room.slots = 1;
     batch.leave(second);
     expect(() => batch.leave(second)).toThrow("left twice");
     batch.flush();
@@ -247,7 +282,7 @@ describe("batch: room", () => {
     room.slots = 2;
     add(7);
     batch.flush();
-    expect([room.placed, room.refused, batch.count]).toEqual([[1, 2], [7, 6], 3]);
+    expect([room.placed, room.refused, batch.count]).toEqual([[1, 2], [6, 7], 3]);
   });
 
   test("batch: nobody is refused before the free slots are given out", () => {
@@ -267,7 +302,7 @@ describe("batch: room", () => {
     expect([room.refused, batch.count]).toEqual([[], 3]);
   });
 
-  test("batch: who came back is never refused, those that arrived after it are", () => {
+  test("batch: who came back is never refused, nor who waits already; who comes then is", () => {
     const { room, batch, add } = batchOf({ queueCountMax: 2 });
     room.slots = 3;
     const items = add(3);
@@ -277,12 +312,14 @@ describe("batch: room", () => {
     for (const item of items) batch.giveBack(item);
     expect(batch.count).toBe(5);
     batch.flush();
-    expect([room.refused, batch.count]).toEqual([[5, 4], 3]);
+    add();
+    batch.flush();
+    expect([room.refused, batch.count]).toEqual([[6], 5]);
   });
 
   test("batch: everybody may come back at once, however many they are", () => {
     const count = 140_000;
-    const { room, batch, add } = batchOf({ queueCountMax: 10 });
+    const { room, batch, add } = batchOf({ waiterCountMax: count });
     room.countForFlush = 1;
     const items = add(count);
     room.slots = 0;

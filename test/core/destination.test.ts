@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
 import type { Destination } from "../../src/core/destination.ts";
+import { faultCodes } from "../../src/core/fault.ts";
 import { FakeFleet, type FakePlan } from "./fake.ts";
 
 const restMs = 100;
@@ -57,9 +58,9 @@ describe("destination: health", () => {
   test("destination: the third failure in a row puts it out, and that is told once with its cause", () => {
     using fleet = new FakeFleet([{}]);
     putOut(fleet);
-    expect([stateOf(fleet), only(fleet).outCount]).toEqual(["out", 1]);
+    expect([stateOf(fleet), fleet.board.outCount[0]]).toEqual(["out", 1]);
     expect(fleet.told).toEqual(["out d0 ECONNREFUSED 1000"]);
-    expect(only(fleet).lastFault).toBe("ECONNREFUSED");
+    expect(faultCodes[fleet.board.lastFault[0] ?? 0]).toBe("ECONNREFUSED");
   });
 
   test("destination: a success in between begins the count anew", () => {

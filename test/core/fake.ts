@@ -1,7 +1,7 @@
 // For tests of the core: a clock that stands until it is moved, an engine whose sockets do what the test says, and the
 // core built upon both. The engine is strict: it throws when the core does what no real socket would bear.
 import { Board } from "../../src/core/board.ts";
-import { Destinations, type DestinationPlan } from "../../src/core/destination.ts";
+import { Destinations, fillBoard, type DestinationPlan } from "../../src/core/destination.ts";
 import { connectedAlready } from "../../src/core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../../src/core/engine.ts";
 import { EventLoop, type Loop } from "../../src/core/loop.ts";
@@ -238,15 +238,21 @@ export class FakeFleet {
     this.clock = clock;
     this.loop = new EventLoop(clock.now);
     this.sweep = new Sweep(this.loop);
-    this.board = new Board({ destinationCountMax: plans.length, threadCount: 1 });
+    this.board = new Board({
+      destinationCountMax: plans.length,
+      threadCount: 1,
+      waiterCountMax: 1_000,
+    });
     this.addresses = plans.map((plan, row) => plan.addresses ?? fakeAddresses(`d${row}`));
     const full = plans.map((plan, row): DestinationPlan => {
       const addresses = (this.addresses[row] ?? []).map(asAddress);
       return { name: `d${row}`, slots: 0, weight: 1, backup: false, ...plan, addresses };
     });
+    fillBoard(this.board, full);
     this.destinations = new Destinations(
       full,
       this.board,
+      0,
       (board, members) => policyOf(policy, board, members),
       this.sweep,
       {

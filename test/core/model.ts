@@ -98,8 +98,8 @@ export class Model {
     }
     if (queue.length > 0)
       promise(this.idle() === "", `${this.idle()} is idle while a client waits`);
-    const newestIsFresh = queue.at(-1)?.returnedAt === -1;
-    promise(!newestIsFresh || queue.length <= this.limits.queueCountMax, "more wait than may");
+    const arrivedCount = queue.filter((each) => each.returnedAt < 0).length;
+    promise(arrivedCount <= this.limits.queueCountMax, "more wait than may");
     for (const { acceptedAt, returnedAt } of queue) {
       const dueAt = Math.max(acceptedAt + this.limits.queueMs, returnedAt);
       promise(real.clock.ms <= dueAt + 30, "waits longer than it may");
@@ -127,7 +127,10 @@ export class Model {
     promise(client.at === "queue", `${client.order} is dialed though it is ${client.at}`);
     const oldest = this.queue[0]?.order;
     promise(client.order === oldest, `${client.order} overtakes ${oldest}`);
-    if (address.fault !== null) return; // fails from inside, and waits again
+    if (address.fault !== null) {
+      client.returnedAt = this.real.clock.ms; // fails from inside, and waits again
+      return;
+    }
     client.at = "dialing";
     client.dialedAt = this.real.clock.ms;
     client.slotOf = address.name;
@@ -160,12 +163,13 @@ export class Model {
     this.goneCount += 1;
   }
 
-  /** Only the newest is refused, never one that came back, and only when too many wait. */
+  /** Only who has just arrived is refused, never one that came back, and only when too many wait. */
   private checkRefused(client: Client): void {
-    const { queue } = this;
-    promise(queue.at(-1) === client, "refused though it is not the newest");
+    const waiting = [...this.real.plane.pairs].filter((each) => each.waiting);
+    const isNewest = waiting.every((each) => each.order <= client.order);
+    promise(isNewest, "refused though a newer one waits");
     promise(client.returnedAt < 0, "refused though it came back");
-    promise(queue.length > this.limits.queueCountMax, "refused though there is room");
+    promise(waiting.length >= this.limits.queueCountMax, "refused though there is room");
     promise(this.idle() === "", "refused though there is a free slot");
   }
 

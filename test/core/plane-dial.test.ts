@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
+import { faultCodes } from "../../src/core/fault.ts";
 import { FakePlane, fakeAddresses } from "./fake.ts";
 
 function requireFirst(it: FakePlane) {
@@ -179,7 +180,7 @@ describe("plane: a connect that fails", () => {
     expect([it.dial(0).fate, it.dialed]).toEqual(["reset", ["d0", "d1"]]);
     it.advance(4_000); // its own deadline, not the rest of the first
     it.dial(1).connect();
-    expect([it.destinations.list[0]?.lastFault, it.used(0)]).toEqual(["ETIMEDOUT", 0]);
+    expect([faultCodes[it.board.lastFault[0] ?? 0], it.used(0)]).toEqual(["ETIMEDOUT", 0]);
     it.end();
   });
 

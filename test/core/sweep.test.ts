@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
-import { EventLoop } from "../../src/core/loop.ts";
-import { Expiring, horizonMs, never, Sweep } from "../../src/core/sweep.ts";
+import { EventLoop, never } from "../../src/core/loop.ts";
+import { Expiring, horizonMs, Sweep } from "../../src/core/sweep.ts";
 import { withSeed } from "../wait.ts";
 import { FakeClock } from "./fake.ts";
 
