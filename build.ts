@@ -15,6 +15,7 @@ const command = [
   "--no-compile-autoload-bunfig",
   "--no-compile-autoload-dotenv",
   "src/cli.ts",
+  "src/worker.ts", // the data-plane threads
   "--outfile",
   outfile,
 ];

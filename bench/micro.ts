@@ -8,7 +8,7 @@ import { Batch, Place } from "../src/core/batch.ts";
 import { EventLoop } from "../src/core/loop.ts";
 import type { Room, Waiter } from "../src/core/batch.ts";
 import { Board } from "../src/core/board.ts";
-import { Destinations, fillBoard } from "../src/core/destination.ts";
+import { Destinations } from "../src/core/destination.ts";
 import type { Destination } from "../src/core/destination.ts";
 import type { DialAddress } from "../src/core/engine.ts";
 import { policyOf } from "../src/core/policy.ts";
@@ -109,7 +109,7 @@ function picks(destinationCount: number, policy: PolicyName): (count: number) =>
     weight: 1,
     backup: false,
   }));
-  fillBoard(board, plans);
+  plans.forEach((each, row) => board.fill(row, each.slots, each.weight, true));
   const destinations = new Destinations(
     plans,
     board,

@@ -1,29 +1,26 @@
 // The composition root: builds a data plane from options, starts it, reads it, drains and stops it.
 // Origin: IAWLB §3, the main program.
-import type { AccessRecord } from "./control/access-log.ts";
-import { readOptions, type Address, type GivenOptions, type Options } from "./control/options.ts";
-import { recordOf } from "./control/record.ts";
-import { isLiteral, resolve, resolveMs } from "./control/resolve.ts";
-import { AssertionError } from "./core/assert.ts";
-import { Board } from "./core/board.ts";
 import {
-  Destinations,
-  fillBoard,
-  type Destination,
-  type DestinationPlan,
-} from "./core/destination.ts";
-import type { DialAddress, Listening } from "./core/engine.ts";
-import { EventLoop } from "./core/loop.ts";
-import { Plane } from "./core/plane.ts";
-import { policyOf } from "./core/policy.ts";
-import { Sweep } from "./core/sweep.ts";
-import { BunEngine, type Target } from "./engine/bun.ts";
-import { listen, ListenError } from "./engine/listen.ts";
-import { libc, raiseDescriptorLimit } from "./linux/libc.ts";
+  OptionsError,
+  readOptions,
+  type Address,
+  type GivenOptions,
+  type Options,
+} from "./control/options.ts";
+import { withNames } from "./control/record.ts";
+import type { RowRecord } from "./control/record-ring.ts";
+import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
+import { isLiteral, Names, resolve } from "./control/resolve.ts";
+import { Board } from "./core/board.ts";
+import type { Target } from "./engine/bun.ts";
+import { ListenError, openDescriptor, type ListeningDescriptor } from "./engine/listen.ts";
+import { libc, raiseDescriptorLimit, type Libc } from "./linux/libc.ts";
 import { statusOf, type Status } from "./status.ts";
+import { Supervisor, type CommonPlan } from "./supervisor.ts";
+import { DataThread, type ThreadCommand, type ThreadEvent } from "./thread.ts";
 
 export { ListenError };
-export type { Status };
+export type { BalancerEvent, Hooks, Status };
 
 /** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
 const reservedDescriptorCountMax = 64;
@@ -35,29 +32,6 @@ const pickCountMax = 16;
 /** Where the limit cannot be asked. */
 const descriptorCountFallback = 1024;
 
-export type BalancerEvent =
-  | { readonly kind: "listening"; readonly address: string }
-  | {
-      readonly kind: "destination-out";
-      readonly name: string;
-      readonly cause: string;
-      readonly retryMs: number;
-    }
-  | { readonly kind: "destination-back"; readonly name: string }
-  | { readonly kind: "queue-full" }
-  | { readonly kind: "queue-clear" }
-  | { readonly kind: "local-fault"; readonly cause: string }
-  | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
-  | { readonly kind: "drained"; readonly cut: number }
-  | { readonly kind: "warning"; readonly message: string };
-
-export interface Hooks {
-  /** One record per connection, when it has ended. Called in its handler: store it, do the work later. What a hook
-   * throws is told once as a `warning` event and costs no connection. */
-  readonly access?: (record: AccessRecord) => void;
-  readonly event?: (event: BalancerEvent) => void;
-}
-
 export interface Balancer {
   /** As bound: `127.0.0.1:40123`, `[::]:8080`, `unix:/path`. */
   readonly addresses: readonly string[];
@@ -67,7 +41,7 @@ export interface Balancer {
   /** Stops accepting, refuses what waits, lets pairs finish up to `drainMs`, cuts the rest. */
   drain(): Promise<void>;
   /** Ends everything now. */
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 /** What `balance` takes. Times are in ms; what is not given is as on the command line. */
@@ -84,6 +58,7 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const options = readOptions(given);
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
+  requireLibc(options, c);
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
   const reserved = Math.min(
     reservedDescriptorCountMax,
@@ -102,100 +77,76 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   return running;
 }
 
-/** A hook that throws must not reach the core, whose handlers would be left half done. */
-function guarded(hooks: Hooks): Hooks {
-  let told = false;
-  const guard = <T>(name: string, hook: ((value: T) => void) | undefined) => {
-    return (value: T): void => {
-      try {
-        hook?.(value);
-      } catch (error) {
-        if (told) return;
-        told = true;
-        const message = `the ${name} hook has thrown: ${String(error)}`;
-        event({ kind: "warning", message });
-      }
-    };
-  };
-  const event = guard("event", hooks.event);
-  return hooks.access === undefined ? { event } : { event, access: guard("access", hooks.access) };
+/** What this system cannot do is said before anything starts. @throws OptionsError */
+function requireLibc({ threadCount, engine }: Options, c: Libc | null): void {
+  const asked = [
+    ...(threadCount > 1 ? [`--threads ${threadCount}`] : []),
+    ...(engine === "libc" ? ["--engine libc"] : []),
+  ];
+  if (c !== null || asked.length === 0) return;
+  throw new OptionsError(
+    asked.map((argument) => ({
+      code: "not-here",
+      argument,
+      message: `${argument}: needs the C library of Linux, which cannot be opened here`,
+      hint: `without ${argument} it runs everywhere`,
+    })),
+  );
+}
+
+interface OpenListener {
+  readonly address: string;
+  readonly port: number;
+  close(): void;
+}
+
+/** The data plane as the control plane sees it: one thread in this one, or several of their own. */
+interface Threads {
+  /** Records that found no room on their way. */
+  readonly dropped: number;
+  send(command: ThreadCommand): void;
+  drainRecords(): void;
+  close(): Promise<void>;
 }
 
 class Running implements Balancer {
   private readonly options: Options;
   private readonly c: typeof libc;
   private readonly hooks: Hooks;
-  private readonly engine: BunEngine;
-  private readonly sweep: Sweep;
-  private readonly destinations: Destinations;
-  private readonly plane: Plane;
-  private readonly listeners: Listening[] = [];
+  private readonly board: Board;
+  private readonly destinationNames: readonly string[];
+  private threads: Threads | null = null;
+  private listeners: readonly OpenListener[] = [];
+  /** Addresses of each destination, by row. */
+  private readonly targets: Target[][];
   /** ms since 1970 at the zero of `performance.now`. */
   private readonly startedAt = Date.now() - performance.now();
-  /** Addresses of each name as last found. */
-  private readonly resolved = new Map<string, string>();
-  private resolver: ReturnType<typeof setInterval> | null = null;
+  private readonly names: Names;
   private draining: Promise<void> | null = null;
+  private readonly emptyThreads = new Set<number>();
+  private readonly stoppedThreads = new Set<number>();
   private onEmpty: (() => void) | null = null;
-  private stopped = false;
+  private onStopped: (() => void) | null = null;
+  private stopping: Promise<void> | null = null;
 
   constructor(options: Options, c: typeof libc, hooks: Hooks) {
     this.options = options;
     this.c = c;
     this.hooks = hooks;
-    const loop = new EventLoop(() => performance.now());
-    this.engine = new BunEngine(c, (error, events) => this.plane.onFault(error, events));
-    this.sweep = new Sweep(loop);
-    const board = new Board({
+    this.destinationNames = options.destinations.map(({ name }) => name);
+    this.targets = options.destinations.map(({ address }) => fixedTargets(address));
+    this.names = new Names(
+      options.destinations.map(({ address }) => (isFixed(address) ? null : nameOf(address))),
+      (row, ips) => this.useAddresses(row, ips),
+      (message) => this.warn(message),
+    );
+    this.board = new Board({
       destinationCountMax: options.destinations.length,
-      threadCount: 1,
+      threadCount: options.threadCount,
       waiterCountMax: options.connectionCountMax,
     });
-    const plans = options.destinations.map((each): DestinationPlan => {
-      const { name, slots, weight, backup, address } = each;
-      return { name, slots, weight, backup, addresses: this.fixedAddresses(address) };
-    });
-    fillBoard(board, plans);
-    this.destinations = new Destinations(
-      plans,
-      board,
-      0,
-      (on, members) => policyOf(options.policy, on, members),
-      this.sweep,
-      {
-        onOut: (destination, cause, retryMs) =>
-          this.tell({ kind: "destination-out", name: destination.name, cause, retryMs }),
-        onBack: (destination) => this.tell({ kind: "destination-back", name: destination.name }),
-      },
-    );
-    const { access } = hooks;
-    this.plane = new Plane({
-      engine: this.engine,
-      limits: options,
-      board,
-      thread: 0,
-      destinations: this.destinations,
-      sweep: this.sweep,
-      loop,
-      hashes: options.policy === "hash",
-      wantsClient: access !== undefined,
-      events: {
-        onSettled: (pair) => {
-          access?.(recordOf(pair, this.addresses, this.startedAt));
-          if (this.onEmpty !== null && this.plane.pairs.size === 0) this.onEmpty();
-        },
-        onQueueFull: (full) => this.tell({ kind: full ? "queue-full" : "queue-clear" }),
-        onConnectionLimit: () => {
-          const message = `clients are refused: ${options.connectionCountMax} connections are open, as many as --max-connections allows`;
-          this.tell({ kind: "warning", message });
-        },
-        onLocalFault: (cause) => this.tell({ kind: "local-fault", cause }),
-        onFault: (error) => {
-          // A broken invariant ends the process; any other exception costs its own connection.
-          if (error instanceof AssertionError) setImmediate(() => void raise(error));
-          this.tell({ kind: "warning", message: `internal error: ${String(error)}` });
-        },
-      },
+    options.destinations.forEach((each, row) => {
+      this.board.fill(row, each.slots, each.weight, (this.targets[row] ?? []).length > 0);
     });
   }
 
@@ -208,24 +159,20 @@ class Running implements Balancer {
   }
 
   async start(): Promise<void> {
-    await this.resolveNames();
-    const names = this.options.destinations.some((each) => !isFixed(each.address));
-    if (names) {
-      this.resolver = setInterval(() => void this.resolveNames(), resolveMs);
-      this.resolver.unref();
-    }
+    await this.names.lookUp();
     try {
-      this.openAll(await this.listenTargets());
+      await this.startThreads(await this.listenTargets());
     } catch (error) {
-      this.stop();
+      await this.stop();
       throw error;
     }
+    this.names.watch();
     for (const address of this.addresses) this.tell({ kind: "listening", address });
   }
 
   status(): Status {
-    const { plane, destinations, options, addresses } = this;
-    return statusOf(plane, destinations, addresses, options);
+    const { board, destinationNames, options, addresses } = this;
+    return statusOf(board, destinationNames, addresses, options, performance.now());
   }
 
   drain(): Promise<void> {
@@ -233,63 +180,130 @@ class Running implements Balancer {
     return this.draining;
   }
 
-  stop(): void {
-    if (this.stopped) return;
-    this.stopped = true;
-    for (const listener of this.listeners) listener.stop();
-    this.plane.refuseNew();
-    this.plane.cut();
-    this.sweep.close();
-    if (this.resolver !== null) clearInterval(this.resolver);
+  stop(): Promise<void> {
+    this.stopping ??= this.stopOnce();
+    return this.stopping;
+  }
+
+  private async stopOnce(): Promise<void> {
+    this.names.close();
+    for (const listener of this.listeners) listener.close();
+    const stopped = new Promise<void>((done) => (this.onStopped = done));
+    this.threads?.send({ kind: "stop" });
+    if (this.threads !== null) await stopped;
+    this.threads?.drainRecords();
     this.onEmpty?.();
+    await this.threads?.close();
   }
 
   private async drainOnce(): Promise<void> {
-    const { plane } = this;
-    this.tell({
-      kind: "draining",
-      pairs: plane.pairs.size - plane.numbers.get("queued"),
-      waiting: plane.numbers.get("queued"),
-    });
-    // What the kernel has queued is accepted first: a listener that closes resets it. After a signal the first
-    // immediate runs before the sockets are looked at, the second one after.
-    for (let turn = 0; turn < 2; turn += 1) await new Promise((done) => setImmediate(done));
-    for (const listener of this.listeners) listener.stop();
-    plane.pull(); // those that a batch still holds are not refused for want of a flush
-    plane.refuseNew();
-    if (plane.pairs.size > 0) {
-      const timer = setTimeout(() => this.onEmpty?.(), this.options.drainMs);
-      await new Promise<void>((done) => (this.onEmpty = done));
-      clearTimeout(timer);
-    }
-    if (this.stopped) return; // cut short
-    const cut = plane.pairs.size;
-    this.stop();
+    const waiting = this.board.total("queued");
+    this.tell({ kind: "draining", pairs: this.board.total("open") - waiting, waiting });
+    const empty = new Promise<void>((done) => (this.onEmpty = done));
+    for (const listener of this.listeners) listener.close(); // each thread's own accepts what is queued, then stops
+    this.threads?.send({ kind: "drain" });
+    const timer = setTimeout(() => this.onEmpty?.(), this.options.drainMs);
+    await empty;
+    clearTimeout(timer);
+    if (this.stopping !== null) return this.stopping; // cut short
+    const cut = this.board.total("open");
+    await this.stop();
     this.tell({ kind: "drained", cut });
   }
 
-  /** Opens all or throws. A port that the first address picked may be taken on the next one: then another is picked. */
-  private openAll(targets: readonly Target[]): void {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        for (const target of targets) this.open(target);
+  private onThreadEvent(event: ThreadEvent, thread: number): void {
+    const count = this.options.threadCount;
+    switch (event.kind) {
+      case "empty":
+        if (this.emptyThreads.add(thread).size === count) this.onEmpty?.();
         return;
-      } catch (error) {
-        const wasPicked = targets.some((each) => "ip" in each && each.port === 0);
-        const isTaken = error instanceof ListenError && error.code === "EADDRINUSE";
-        if (!wasPicked || !isTaken || tries === pickCountMax) throw error;
-        for (const listener of this.listeners.splice(0)) listener.stop();
+      case "stopped":
+        if (this.stoppedThreads.add(thread).size === count) this.onStopped?.();
+        return;
+      case "connection-limit": {
+        const max = this.options.connectionCountMax;
+        return this.warn(
+          `clients are refused: ${max} connections are open, as many as --max-connections allows`,
+        );
       }
+      case "fault":
+        return this.warn(`internal error: ${event.message}`);
+      default:
+        this.tell(event);
     }
   }
 
-  private open(target: Target): void {
-    // Port 0 of several addresses: the first picks, the others follow.
-    const first = this.listeners[0]?.port ?? 0;
-    const exact = "ip" in target && target.port === 0 ? { ...target, port: first } : target;
-    const { engine, c, plane, options } = this;
-    const at = this.listeners.length;
-    this.listeners.push(listen(engine, c, exact, options.backlogCount, plane, at));
+  private onRecord(record: RowRecord): void {
+    this.hooks.access?.(withNames(record, this.destinationNames, this.addresses));
+  }
+
+  private async startThreads(wanted: readonly Target[]): Promise<void> {
+    const { c, options, board } = this;
+    const descriptors = c === null ? [] : this.openAll(c, wanted);
+    this.listeners = descriptors;
+    const plan: CommonPlan = {
+      options,
+      engine: options.engine,
+      usesLibc: c !== null,
+      boardSize: board.size,
+      board: board.buffer,
+      targets: this.targets,
+      listeners: descriptors.map(({ fd }) => fd),
+      wantsRecords: this.hooks.access !== undefined,
+      startedAt: this.startedAt,
+    };
+    if (c === null || (options.threadCount === 1 && options.engine === "bun")) {
+      this.startHere(plan, wanted);
+    } else {
+      await this.startWorkers(c, plan);
+    }
+  }
+
+  /** One thread, in this one. */
+  private startHere(plan: CommonPlan, wanted: readonly Target[]): void {
+    const thread = new DataThread(
+      { ...plan, thread: 0, wakeFds: [], wakeFd: -1 },
+      { tell: (event) => this.onThreadEvent(event, 0), record: (record) => this.onRecord(record) },
+      () => performance.now(),
+    );
+    this.threads = {
+      dropped: 0,
+      send: (command) => thread.handle(command),
+      drainRecords: () => {},
+      close: async () => {},
+    };
+    if (this.c !== null) return thread.open();
+    this.listeners = inTurn(wanted, (target) => {
+      const { address, port } = thread.openPortably(target);
+      return { address, port, close: () => {} }; // the thread stops it
+    });
+  }
+
+  private async startWorkers(c: Libc, plan: CommonPlan): Promise<void> {
+    const supervisor = new Supervisor(c, plan, this.board, {
+      tell: (event, thread) => this.onThreadEvent(event, thread),
+      record: (record) => this.onRecord(record),
+      onDeath: (thread, cause, cut, restartMs) =>
+        this.warn(
+          `thread ${thread} has ended (${cause}), ${cut} connections with it; another follows in ${restartMs} ms`,
+        ),
+    });
+    this.threads = supervisor;
+    await supervisor.start();
+  }
+
+  /** Opens all or throws. A port that the first address picked may be taken on the next one: then another is picked. */
+  private openAll(c: Libc, wanted: readonly Target[]): ListeningDescriptor[] {
+    const open = (target: Target) => openDescriptor(c, target, this.options.backlogCount);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return inTurn(wanted, open);
+      } catch (error) {
+        const wasPicked = wanted.some((each) => "ip" in each && each.port === 0);
+        const isTaken = error instanceof ListenError && error.code === "EADDRINUSE";
+        if (!wasPicked || !isTaken || tries === pickCountMax) throw error;
+      }
+    }
   }
 
   private async listenTargets(): Promise<readonly Target[]> {
@@ -308,55 +322,17 @@ class Running implements Balancer {
     return found.ips.map((ip) => ({ ip, port }));
   }
 
-  /** Looks up each name once and gives its addresses to every destination of that name. */
-  private async resolveNames(): Promise<void> {
-    const hosts = new Map<string, Destination[]>();
-    this.options.destinations.forEach(({ address }, row) => {
-      const destination = this.destinations.list[row];
-      if (destination === undefined || address.kind === "unix" || isFixed(address)) return;
-      const sharers = hosts.get(address.host) ?? [];
-      hosts.set(address.host, sharers);
-      sharers.push(destination);
-    });
-    const each = async ([host, sharers]: [string, readonly Destination[]]): Promise<void> => {
-      const found = await resolve(host);
-      if ("ips" in found) this.useAddresses(host, found.ips, sharers);
-      else this.onUnresolved(host, found.cause);
-    };
-    await Promise.all([...hosts].map(each));
+  private useAddresses(row: number, ips: readonly string[]): void {
+    const address = this.options.destinations[row]?.address;
+    if (address?.kind !== "tcp") return;
+    const targets = ips.map((ip) => ({ ip, port: address.port }));
+    this.targets[row] = targets;
+    if (this.threads === null) this.board.setResolved(row, true);
+    else this.threads.send({ kind: "addresses", row, targets });
   }
 
-  private useAddresses(
-    host: string,
-    ips: readonly string[],
-    sharers: readonly Destination[],
-  ): void {
-    const key = ips.toSorted().join(" "); // servers of names like to turn the order round
-    if (this.resolved.get(host) === key) return;
-    this.resolved.set(host, key);
-    for (const destination of sharers) {
-      const address = this.options.destinations[destination.row]?.address;
-      if (address?.kind !== "tcp") continue;
-      const { port } = address;
-      this.destinations.setAddresses(
-        destination,
-        ips.map((ip) => this.engine.address({ ip, port })),
-      );
-    }
-  }
-
-  /** The last good answer is kept; a name that never had one is told once. */
-  private onUnresolved(host: string, cause: string): void {
-    if (this.resolved.has(host)) return;
-    this.resolved.set(host, "");
-    const message = `the name ${host} does not resolve (${cause}); its destinations wait, it is looked up every ${resolveMs / 1000} s`;
+  private warn(message: string): void {
     this.tell({ kind: "warning", message });
-  }
-
-  private fixedAddresses(address: Address): readonly DialAddress[] {
-    if (address.kind === "unix") return [this.engine.address({ path: address.path })];
-    if (!isFixed(address)) return [];
-    return [this.engine.address({ ip: address.host, port: address.port })];
   }
 
   private tell(event: BalancerEvent): void {
@@ -364,8 +340,31 @@ class Running implements Balancer {
   }
 }
 
-function raise(error: Error): never {
-  throw error;
+/** Opens one after the other; port 0 of several addresses: the first picks, the others follow. All or none. */
+function inTurn<T extends OpenListener>(
+  wanted: readonly Target[],
+  open: (target: Target) => T,
+): T[] {
+  const opened: T[] = [];
+  try {
+    for (const target of wanted) {
+      const port = opened[0]?.port ?? 0;
+      opened.push(open("ip" in target && target.port === 0 ? { ...target, port } : target));
+    }
+    return opened;
+  } catch (error) {
+    for (const each of opened) each.close();
+    throw error;
+  }
+}
+
+function fixedTargets(address: Address): Target[] {
+  if (address.kind === "unix") return [{ path: address.path }];
+  return isFixed(address) ? [{ ip: address.host, port: address.port }] : [];
+}
+
+function nameOf(address: Address): string | null {
+  return address.kind === "unix" ? null : address.host;
 }
 
 function isFixed(address: Address): boolean {

@@ -73,7 +73,7 @@ interface Program {
   /** Ends in order. */
   drain(): Promise<void>;
   /** Ends now. */
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 /** Starts a program; the first SIGTERM or SIGINT ends it in order, the second, or one before it runs, at once. */
@@ -89,8 +89,7 @@ async function runUntilSignal(
     if (drainingSince !== null && now - drainingSince < signalEchoMs) return;
     if (program === null || drainingSince !== null) {
       process.exitCode = 128 + signalNumbers[signal];
-      program?.stop();
-      return endNow(process.exitCode, log);
+      return endNow(process.exitCode, log, program?.stop());
     }
     drainingSince = now;
     void drainAndExit(program, log);
@@ -109,11 +108,12 @@ async function runUntilSignal(
 }
 
 /** Ends once the lines of what was cut are out, or could not be in time. */
-function endNow(code: number, log: AccessLog | null): void {
+function endNow(code: number, log: AccessLog | null, stopped?: Promise<void>): void {
   const end = () => process.exit(code);
-  if (log === null) return end();
   setTimeout(end, lastLinesMs);
-  void log.close().then(end);
+  void Promise.resolve(stopped)
+    .then(() => log?.close())
+    .then(end);
 }
 
 async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {

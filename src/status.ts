@@ -1,9 +1,9 @@
-// What a balancer says of itself: the board and the plane as a plain object (IAWLB §10, whose status nobody read).
-import { State, type Board, type ThreadNumbers } from "./core/board.ts";
-import type { Destination, Destinations } from "./core/destination.ts";
-import type { Limits } from "./core/limits.ts";
-import type { Plane } from "./core/plane.ts";
+// What a balancer says of itself: the board as a plain object (IAWLB §10, whose status nobody read).
+import type { Options } from "./control/options.ts";
+import { State, type Board } from "./core/board.ts";
 import { faultCodes } from "./core/fault.ts";
+import { Histogram } from "./core/histogram.ts";
+import type { CounterName } from "./core/numbers.ts";
 import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
@@ -31,6 +31,8 @@ export interface TimeStatus {
 
 export interface Status {
   readonly addresses: readonly string[];
+  /** By data-plane thread. */
+  readonly threads: readonly { readonly accepted: number; readonly open: number }[];
   readonly accepted: number;
   /** Open now, waiting ones included. */
   readonly open: number;
@@ -55,35 +57,38 @@ export interface Status {
 }
 
 export function statusOf(
-  plane: Plane,
-  destinations: Destinations,
+  board: Board,
+  names: readonly string[],
   addresses: readonly string[],
-  limits: Limits,
+  options: Options,
+  nowMs: number,
 ): Status {
-  const { numbers, board } = plane;
-  const oldest = plane.batch.peek();
-  const times = (name: keyof Status["times"]): TimeStatus => ({
-    p50: numbers.histograms[name].quantile(0.5),
-    p90: numbers.histograms[name].quantile(0.9),
-    p99: numbers.histograms[name].quantile(0.99),
-  });
-  const closed = closeReasons.map((reason) => [reason, numbers.get(`closed ${reason}`)]);
+  const threads = Array.from({ length: board.size.threadCount }, (_, each) => board.thread(each));
+  const sum = (counter: CounterName): number =>
+    threads.reduce((total, each) => total + each.get(counter), 0);
+  const oldestAts = threads.map((each) => each.get("oldestAt")).filter((at) => at > 0);
+  const times = (name: keyof Status["times"]): TimeStatus => {
+    const all = Histogram.sum(threads.map((each) => each.histograms[name]));
+    return { p50: all.quantile(0.5), p90: all.quantile(0.9), p99: all.quantile(0.99) };
+  };
+  const closed = closeReasons.map((reason) => [reason, sum(`closed ${reason}`)]);
   return {
     addresses,
-    accepted: numbers.get("accepted"),
-    open: numbers.get("open"),
-    connectionCountMax: limits.connectionCountMax,
+    threads: threads.map((each) => ({ accepted: each.get("accepted"), open: each.get("open") })),
+    accepted: sum("accepted"),
+    open: sum("open"),
+    connectionCountMax: options.connectionCountMax,
     queue: {
-      waiting: numbers.get("queued"),
-      oldestMs: oldest === null ? 0 : plane.now() - oldest.acceptedAt,
-      waited: numbers.get("waited"),
-      countMax: limits.queueCountMax,
+      waiting: sum("queued"),
+      oldestMs: oldestAts.length === 0 ? 0 : Math.max(0, nowMs - Math.min(...oldestAts)),
+      waited: sum("waited"),
+      countMax: options.queueCountMax,
     },
     closed: Object.fromEntries(closed) as Record<CloseReason, number>, // the keys are the reasons
-    bytesUp: numbers.get("bytesUp"),
-    bytesDown: numbers.get("bytesDown"),
-    bytesUndelivered: numbers.get("bytesUndelivered"),
-    localFaults: numbers.get("localFaults"),
+    bytesUp: sum("bytesUp"),
+    bytesDown: sum("bytesDown"),
+    bytesUndelivered: sum("bytesUndelivered"),
+    localFaults: sum("localFaults"),
     times: {
       queue: times("queue"),
       connect: times("connect"),
@@ -91,29 +96,24 @@ export function statusOf(
       session: times("session"),
       handOff: times("handOff"),
     },
-    destinations: destinations.list.map((each) => destinationStatus(each, board, numbers)),
-  };
-}
-
-function destinationStatus(
-  destination: Destination,
-  board: Board,
-  numbers: ThreadNumbers,
-): DestinationStatus {
-  const { row } = destination;
-  return {
-    name: destination.name,
-    state: destination.addresses.length === 0 ? "unresolved" : stateName(board.state[row] ?? 0),
-    used: board.used[row] ?? 0,
-    slots: board.slots[row] ?? 0,
-    weight: board.weight[row] ?? 0,
-    backup: destination.backup,
-    connections: numbers.joined[row] ?? 0,
-    failures: numbers.failures[row] ?? 0,
-    bytesUp: numbers.bytesUp[row] ?? 0,
-    bytesDown: numbers.bytesDown[row] ?? 0,
-    outCount: board.outCount[row] ?? 0,
-    lastFault: faultCodes[board.lastFault[row] ?? 0] ?? "",
+    destinations: options.destinations.map(({ backup }, row) => {
+      const of = (column: "joined" | "failures" | "bytesUp" | "bytesDown"): number =>
+        threads.reduce((total, each) => total + (each[column][row] ?? 0), 0);
+      return {
+        name: names[row] ?? "",
+        state: board.resolved[row] === 1 ? stateName(board.state[row] ?? 0) : "unresolved",
+        used: board.used[row] ?? 0,
+        slots: board.slots[row] ?? 0,
+        weight: board.weight[row] ?? 0,
+        backup,
+        connections: of("joined"),
+        failures: of("failures"),
+        bytesUp: of("bytesUp"),
+        bytesDown: of("bytesDown"),
+        outCount: board.outCount[row] ?? 0,
+        lastFault: faultCodes[board.lastFault[row] ?? 0] ?? "",
+      };
+    }),
   };
 }
 

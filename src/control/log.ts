@@ -1,7 +1,7 @@
 // What the balancer tells its operator, on stderr: one line an event (IAWLB §10, whose messages nobody read).
 
 import { createConsola, type LogObject } from "consola/core";
-import type { BalancerEvent } from "../balancer.ts";
+import type { BalancerEvent } from "./hooks.ts";
 import type { LogLevel } from "./settings.ts";
 
 const levels: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };

@@ -20,7 +20,8 @@ export type MistakeCode =
   | "too-many-destinations"
   | "duplicate-address"
   | "duplicate-name"
-  | "loop";
+  | "loop"
+  | "not-here";
 
 export interface Mistake {
   readonly code: MistakeCode;

@@ -23,6 +23,7 @@ export function planText(options: Options): string {
   const rows: [string, string][] = [
     ["listen", `${listenWords(options.listen)}, backlog ${options.backlogCount}`],
     ["policy", policyText(options)],
+    ["threads", threadWords(options)],
     ["queue", `${plural(options.queueCountMax, "client")} at most, ${wait}; ${finWords(options)}`],
     ["batch", batchWords(options)],
     ["timeouts", timeoutWords(options)],
@@ -67,6 +68,12 @@ function policyText(options: Options): string {
         : `${plural(slots, "slot")} each, then clients wait in one queue`;
   }
   return `${options.policy}: ${policyWords[options.policy]}; ${limit}`;
+}
+
+function threadWords({ threadCount, engine }: Options): string {
+  const engineWords = engine === "bun" ? "Bun's sockets" : "the C library's epoll";
+  if (threadCount === 1) return `1, ${engineWords}`;
+  return `${threadCount}, ${engineWords}; one queue and one set of limits for all`;
 }
 
 function finWords(options: Options): string {

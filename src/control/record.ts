@@ -2,6 +2,7 @@
 import type { Pair } from "../core/pair.ts";
 import type { CloseReason } from "../core/reason.ts";
 import type { AccessRecord } from "./access-log.ts";
+import type { RowRecord } from "./record-ring.ts";
 
 /** First letter of HAProxy's state: who or what ended it. */
 const letters: Readonly<Record<CloseReason, string>> = {
@@ -21,22 +22,16 @@ const letters: Readonly<Record<CloseReason, string>> = {
 };
 
 /** @param startedAt ms since 1970 at the zero of the balancer's clock. */
-export function recordOf(
-  pair: Pair,
-  listeners: readonly string[],
-  startedAt: number,
-): AccessRecord {
+export function recordOf(pair: Pair, startedAt: number): RowRecord {
   const { acceptedAt, dialedAt, joinedAt, firstDownAt, settledAt } = pair;
   const reason = pair.reason ?? "error";
-  const listener = listeners[pair.listener] ?? "";
-  const nameless = listener.startsWith("unix:") ? "unix:" : ""; // or it had gone before we asked
   return {
     at: startedAt + acceptedAt,
     id: pair.order,
-    client: pair.client === "" ? nameless : pair.client,
-    listener,
-    destination: pair.destination?.name ?? "",
-    tried: pair.tried ?? [],
+    client: pair.client,
+    listenerIndex: pair.listener,
+    row: pair.destination?.row ?? -1,
+    triedRows: pair.tried ?? none,
     queueMs: (dialedAt < 0 ? settledAt : dialedAt) - acceptedAt,
     connectMs: joinedAt < 0 ? -1 : joinedAt - dialedAt,
     firstByteMs: firstDownAt < 0 ? -1 : firstDownAt - acceptedAt,
@@ -48,6 +43,26 @@ export function recordOf(
     reason,
   };
 }
+
+/** The same with names, as the outside sees it. */
+export function withNames(
+  record: RowRecord,
+  names: readonly string[],
+  listeners: readonly string[],
+): AccessRecord {
+  const { listenerIndex, row, triedRows, ...rest } = record;
+  const listener = listeners[listenerIndex] ?? "";
+  const nameless = listener.startsWith("unix:") ? "unix:" : ""; // or it had gone before we asked
+  return {
+    ...rest,
+    client: rest.client === "" ? nameless : rest.client,
+    listener,
+    destination: names[row] ?? "",
+    tried: triedRows.map((each) => names[each] ?? ""),
+  };
+}
+
+const none: readonly number[] = [];
 
 function stateOf(pair: Pair, reason: CloseReason): string {
   if (reason === "done") return "--";

@@ -2,18 +2,23 @@
 
 import { assert } from "../core/assert.ts";
 import type { Limits } from "../core/limits.ts";
-import type { Reading } from "./mistake.ts";
+import { availableParallelism } from "node:os";
+import { good, type Reading } from "./mistake.ts";
 import { durationMsMax, readChoice, readCount, readDuration } from "./value.ts";
 
 type PolicyName = "pull" | "round-robin" | "random" | "hash";
 export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
 export type LogLevel = "error" | "warn" | "info" | "debug";
+export type EngineName = "bun" | "libc";
 
 /** What the options set. `connectionCountMax` 0 = as many as the descriptor limit allows. */
 export interface Settings extends Limits {
   /** Connections at once of every destination without a `,slots=` of its own; 0 = no limit. */
   readonly slots: number;
   readonly policy: PolicyName;
+  /** Data-plane threads. */
+  readonly threadCount: number;
+  readonly engine: EngineName;
   /** How long open pairs may go on once stopping has begun; 0 = they are cut at once. */
   readonly drainMs: number;
   /** Connections that the kernel holds until they are accepted. */
@@ -36,10 +41,12 @@ interface Row<K extends keyof Settings = keyof Settings> {
 export const countMax = 1_048_576;
 /** More than the kernel's `somaxconn` was ever able to hold in 16 bits. */
 const backlogCountMax = 65_535;
+const threadCountMax = 64;
 
 const policies: readonly PolicyName[] = ["pull", "round-robin", "random", "hash"];
 const formats: readonly AccessLogFormat[] = ["logfmt", "json", "haproxy", "off"];
 const levels: readonly LogLevel[] = ["error", "warn", "info", "debug"];
+const engines: readonly EngineName[] = ["bun", "libc"];
 const finMeanings: readonly Settings["queueFin"][] = ["keep", "leave"];
 
 const count =
@@ -57,6 +64,15 @@ const choice =
   (text: string): Reading<T> =>
     readChoice(text, choices);
 
+/** A count, or as many as there are processor cores for us. */
+function threads(text: string): Reading<number> {
+  if (text === "auto") return good(Math.min(threadCountMax, availableParallelism()));
+  const reading = readCount(text, 1, threadCountMax);
+  if (reading.fault === null) return reading;
+  const accepted = `a whole number from 1 to ${threadCountMax} or auto is accepted`;
+  return { ...reading, fault: { ...reading.fault, accepted } };
+}
+
 export const optionRows: readonly Row[] = [
   {
     name: "slots",
@@ -73,6 +89,22 @@ export const optionRows: readonly Row[] = [
     initial: "pull",
     help: "who is next: the least used, each in turn, the better of two drawn, or by client address",
     read: choice(policies),
+  },
+  {
+    name: "threads",
+    key: "threadCount",
+    placeholder: "N|auto",
+    initial: "1",
+    help: "data-plane threads; they share one queue and every limit; auto = one per core (Linux)",
+    read: threads,
+  },
+  {
+    name: "engine",
+    key: "engine",
+    placeholder: engines.join("|"),
+    initial: "bun",
+    help: "what moves the bytes: Bun's sockets, or the C library's epoll and splice (Linux)",
+    read: choice(engines),
   },
   {
     name: "flush-count",

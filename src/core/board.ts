@@ -1,8 +1,7 @@
 // The board: what threads share, in one SharedArrayBuffer. A row per destination, counters and histograms per thread.
 // The control plane reads and writes the same memory; nobody sends messages, nobody holds a lock.
 import { assert } from "./assert.ts";
-import { Histogram, histogramBucketCount } from "./histogram.ts";
-import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
+import { ThreadNumbers, threadNumberCount } from "./numbers.ts";
 import { linesPerThread, type Memory, type TicketColumns } from "./tickets.ts";
 
 /** State of a destination as connects show it. Only `up` and `trial` can take a client. */
@@ -43,34 +42,6 @@ const machineIndex = Object.fromEntries(machineNames.map((name, index) => [name,
 /** What is told once per episode, whichever thread it happens in. */
 const episodeNames = ["queueRefused", "limitRefused", "localFault"] as const;
 type EpisodeName = (typeof episodeNames)[number];
-
-/** Counters of one thread: one writer, so plain additions. `open` and `queued` go down as well. */
-export const counterNames = [
-  "accepted",
-  "open",
-  "queued",
-  "waited",
-  "connects",
-  "connectFailures",
-  "localFaults",
-  "bytesUp",
-  "bytesDown",
-  "bytesUndelivered",
-  ...closeReasons.map((reason) => `closed ${reason}` as const),
-] as const;
-export type CounterName = (typeof counterNames)[number];
-
-const counterIndex = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
-  CounterName,
-  number
->; // fromEntries forgets the keys it was given
-const firstReasonIndex = counterIndex["closed done"];
-
-/** Counters of one thread for one destination. */
-const destinationCounters = ["joined", "failures", "bytesUp", "bytesDown"] as const;
-
-const histogramNames = ["queue", "connect", "firstByte", "session", "handOff"] as const;
-type HistogramName = (typeof histogramNames)[number];
 
 export interface BoardSize {
   readonly destinationCountMax: number;
@@ -114,7 +85,7 @@ export class Board {
     // Twice what may wait: places of those that left are used anew when a line is full, seldom enough.
     const placeCount = lineCount * 2 ** Math.ceil(Math.log2(2 * size.waiterCountMax));
     const wordCount = Math.ceil(rows / 32);
-    const doubles = 2 * rows + episodeNames.length + threadNumbers(rows) * threadCount;
+    const doubles = 2 * rows + episodeNames.length + threadNumberCount(rows) * threadCount;
     const whole =
       rowColumns.length * rows +
       machineNames.length +
@@ -157,13 +128,21 @@ export class Board {
     };
   }
 
+  /** Writes what a destination is to a new board. @param resolved it has an address. */
+  fill(row: number, slots: number, weight: number, resolved: boolean): void {
+    this.slots[row] = slots;
+    this.weight[row] = weight;
+    this.enabled[row] = 1;
+    if (resolved) this.setResolved(row, true);
+  }
+
   /** The numbers that thread `index` writes and everybody reads. */
   thread(index: number): ThreadNumbers {
     assert(index >= 0 && index < this.size.threadCount, "board: no such thread");
     const rows = this.size.destinationCountMax;
-    const count = threadNumbers(rows);
+    const count = threadNumberCount(rows);
     const first = 8 * (2 * rows + episodeNames.length + count * index);
-    return new ThreadNumbers(new Float64Array(this.buffer, first, count), this.size);
+    return new ThreadNumbers(new Float64Array(this.buffer, first, count), rows);
   }
 
   /** Takes a slot if one is free; never more than `slots` over all threads. 0 slots = no limit. */
@@ -292,98 +271,4 @@ export class Board {
     this.episodes[at] = nowMs;
     return before === 0 || nowMs - before > episodeMs;
   }
-}
-
-function threadNumbers(rows: number): number {
-  return (
-    counterNames.length +
-    histogramNames.length * histogramBucketCount +
-    destinationCounters.length * rows
-  );
-}
-
-/** Counters and histograms of one thread. */
-export class ThreadNumbers {
-  readonly counters: Float64Array;
-  readonly histograms: Readonly<Record<HistogramName, Histogram>>;
-  /** By destination row. */
-  readonly joined: Float64Array;
-  readonly failures: Float64Array;
-  readonly bytesUp: Float64Array;
-  readonly bytesDown: Float64Array;
-
-  constructor(numbers: Float64Array, size: BoardSize) {
-    let at = 0;
-    const next = (count: number) => numbers.subarray(at, (at += count));
-    this.counters = next(counterNames.length);
-    const histogram = () => new Histogram(next(histogramBucketCount));
-    this.histograms = {
-      queue: histogram(),
-      connect: histogram(),
-      firstByte: histogram(),
-      session: histogram(),
-      handOff: histogram(),
-    };
-    this.joined = next(size.destinationCountMax);
-    this.failures = next(size.destinationCountMax);
-    this.bytesUp = next(size.destinationCountMax);
-    this.bytesDown = next(size.destinationCountMax);
-  }
-
-  get(counter: CounterName): number {
-    return this.counters[counterIndex[counter]] ?? 0;
-  }
-
-  add(counter: CounterName, change: number): void {
-    const index = counterIndex[counter];
-    this.counters[index] = (this.counters[index] ?? 0) + change;
-  }
-
-  addJoined(row: number, connectMs: number): void {
-    this.add("connects", 1);
-    this.joined[row] = (this.joined[row] ?? 0) + 1;
-    this.histograms.connect.add(connectMs);
-  }
-
-  addFailure(row: number): void {
-    this.add("connectFailures", 1);
-    this.failures[row] = (this.failures[row] ?? 0) + 1;
-  }
-
-  /** A connection has ended. */
-  addEnd(pair: Ended): void {
-    const up = pair.up.size;
-    const down = pair.down?.size ?? 0;
-    this.add("open", -1);
-    this.addClosed(pair.reason ?? "error");
-    this.add("bytesUp", up);
-    this.add("bytesDown", down);
-    this.add("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
-    this.histograms.session.add(pair.settledAt - pair.acceptedAt);
-    if (pair.joinedAt < 0 || pair.destination === null) return;
-    const { row } = pair.destination;
-    this.bytesUp[row] = (this.bytesUp[row] ?? 0) + up;
-    this.bytesDown[row] = (this.bytesDown[row] ?? 0) + down;
-  }
-
-  addClosed(reason: CloseReason): void {
-    const index = firstReasonIndex + reasonIndex[reason];
-    this.counters[index] = (this.counters[index] ?? 0) + 1;
-  }
-}
-
-interface EndedFlow {
-  readonly size: number;
-  readonly undeliveredSize: number;
-}
-
-/** What is counted of a connection that has ended; a pair is one. */
-export interface Ended {
-  readonly up: EndedFlow;
-  readonly down: EndedFlow | null;
-  readonly reason: CloseReason | null;
-  readonly acceptedAt: number;
-  readonly settledAt: number;
-  readonly joinedAt: number;
-  readonly destination: { readonly row: number } | null;
 }

@@ -70,16 +70,6 @@ export interface DestinationPlan {
   readonly backup: boolean;
 }
 
-/** Writes what the destinations are to a new board; once, before the threads start. */
-export function fillBoard(board: Board, plans: readonly DestinationPlan[]): void {
-  plans.forEach((plan, row) => {
-    board.slots[row] = plan.slots;
-    board.weight[row] = plan.weight;
-    board.enabled[row] = 1;
-    if (plan.addresses.length > 0) board.setResolved(row, true);
-  });
-}
-
 export class Destinations {
   readonly list: readonly Destination[];
   readonly board: Board;
@@ -136,7 +126,9 @@ export class Destinations {
       board,
       this.list.filter((each) => each.backup),
     );
-    for (const destination of this.list) {
+    // Each thread begins with another one, so that their first clients do not all meet at the first.
+    const first = Math.floor((thread * this.list.length) / board.size.threadCount);
+    for (const destination of [...this.list.slice(first), ...this.list.slice(0, first)]) {
       this.refile(destination);
       // In place of a thread that died: its rests are ours to end.
       if (!isServing(board.stateOf(destination.row))) {

@@ -25,6 +25,16 @@ export class Histogram {
     this.counts = counts;
   }
 
+  /** One of all observations of several. */
+  static sum(histograms: readonly Histogram[]): Histogram {
+    const counts = new Float64Array(histogramBucketCount);
+    for (const each of histograms) {
+      for (let n = 0; n < counts.length; n += 1)
+        counts[n] = (counts[n] ?? 0) + (each.counts[n] ?? 0);
+    }
+    return new Histogram(counts);
+  }
+
   add(ms: number): void {
     const bucket = bucketOf(ms);
     this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;

@@ -60,8 +60,8 @@ export class Pair extends Expiring implements Waiter {
   /** Where among this destination's addresses it began, and how many it has dialed in vain. */
   addressFirst = 0;
   addressesTried = 0;
-  /** Names of destinations whose connect failed, oldest first; null when none did. */
-  tried: string[] | null = null;
+  /** Rows of destinations whose connect failed, oldest first; null when none did. */
+  tried: number[] | null = null;
   /** Client's address; "" when nobody asked for it. */
   client = "";
   /** Hash of the client's address, for policies that hash. */

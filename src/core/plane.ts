@@ -1,7 +1,7 @@
 // The data plane of one thread: accept, wait, choose, dial, join, settle. Origin: IAWLB §13 and §19, whose receiving
 // loop and workers meet here in one place.
 import { Batch, Place, type Room } from "./batch.ts";
-import type { Board, ThreadNumbers } from "./board.ts";
+import type { Board } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
 import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
 import type { Socket, SocketEvents } from "./engine.ts";
@@ -9,6 +9,7 @@ import { kindOfFault } from "./fault.ts";
 import type { Flow } from "./flow.ts";
 import type { Alarm, Loop } from "./loop.ts";
 import type { Limits } from "./limits.ts";
+import type { ThreadNumbers } from "./numbers.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
 import { Once, type Sweep } from "./sweep.ts";
@@ -16,7 +17,7 @@ import { Tickets } from "./tickets.ts";
 
 /** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
 const systemFaultRestMs = 100;
-/** Names of destinations kept of one client's vain attempts. */
+/** Rows of destinations kept of one client's vain attempts. */
 const triedCountMax = 16;
 /** A fault of our own after so long without one is told as a new one. */
 const localFaultEpisodeMs = 10_000;
@@ -323,7 +324,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     if (kind === "destination") {
       this.numbers.addFailure(destination.row);
       pair.tried ??= [];
-      if (pair.tried.length < triedCountMax) pair.tried.push(destination.name);
+      if (pair.tried.length < triedCountMax) pair.tried.push(destination.row);
       this.destinations.onFailure(destination, code, nowMs, pair.onTrial);
     } else {
       if (kind !== "busy") this.onLocalFault(code, nowMs);
@@ -357,6 +358,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       if (!pair.waited) this.numbers.add("waited", 1);
       pair.waited = true;
     }
+    if (this.numbers.get("queued") === 1) this.numbers.set("oldestAt", pair.acceptedAt);
     this.destinations.hurry(nowMs);
     const { queueMs } = this.limits;
     if (queueMs > 0) this.sweep.fileNoLater(pair, Math.max(nowMs, pair.acceptedAt + queueMs));
@@ -367,6 +369,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     pair.waiting = false;
     this.numbers.add("queued", -1);
     this.board.addTotal("queued", -1);
+    this.numbers.set("oldestAt", this.batch.peek()?.acceptedAt ?? 0);
   }
 
   /** Frees the slot of a pair, once, and gives it to who waits longest. */

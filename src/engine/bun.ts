@@ -32,6 +32,7 @@ export class BunEngine implements Engine {
   private readonly libc: Libc | null;
   private readonly onFault: Acceptor["onFault"];
   private readonly dialed: SocketHandler<SocketEvents>;
+  private watched: { terminate(): void } | null = null;
   /** Dials by name tell some failures from inside the call. */
   private dialingNow: SocketEvents | null = null;
   private faultNow: string | null = null;
@@ -95,6 +96,16 @@ export class BunEngine implements Engine {
   /** Safe only because both directions have ended: `end` is close(2) (R2). */
   close(socket: Socket): void {
     native(socket).end();
+  }
+
+  /** Calls `onReadable` when a byte has come to our end of a socket pair: how another thread wakes this one. */
+  watch(fd: number, onReadable: () => void): void {
+    const adopted = Bun.connect({ fd, socket: { data: onReadable } } as never); // `fd` is missing in Bun's types
+    void adopted.then((socket: { terminate(): void }) => (this.watched = socket));
+  }
+
+  unwatch(): void {
+    this.watched?.terminate();
   }
 
   remote(socket: Socket): string {

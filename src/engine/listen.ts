@@ -19,31 +19,23 @@ export class ListenError extends Error {
   }
 }
 
+/** A listening descriptor that is ours; threads accept from it, each in its own way. */
+export interface ListeningDescriptor {
+  readonly fd: number;
+  /** As bound: `127.0.0.1:8080`, `[::]:8080`, `unix:/path`. */
+  readonly address: string;
+  /** 0 for unix. */
+  readonly port: number;
+  /** Closes it, and removes the file of a unix socket that is still ours. */
+  close(): void;
+}
+
 /**
- * Opens one listener.
+ * Opens a listening descriptor.
  * @param target `ip` `::` listens on all interfaces, IPv4 as well; port 0 picks one.
  * @throws ListenError
  */
-export function listen(
-  engine: BunEngine,
-  c: Libc | null,
-  target: Target,
-  backlogCount: number,
-  acceptor: Acceptor,
-  listener: number,
-): Listening {
-  const handlers = engine.acceptedHandlers(acceptor, listener);
-  return c === null
-    ? listenByName(target, handlers)
-    : listenByDescriptor(c, target, backlogCount, handlers);
-}
-
-function listenByDescriptor(
-  c: Libc,
-  target: Target,
-  backlogCount: number,
-  socket: SocketHandler<SocketEvents>,
-): Listening {
+export function openDescriptor(c: Libc, target: Target, backlogCount: number): ListeningDescriptor {
   const fail = (code: string): never => {
     throw new ListenError(textOf(target), code, explain(c, target, code));
   };
@@ -69,13 +61,49 @@ function listenByDescriptor(
   step(c.bind(fd, sockaddr, sockaddr.length));
   step(c.listen(fd, backlogCount));
   const port = "path" in target ? 0 : boundPort(c, fd, sockaddr.length);
-  const opened = Bun.listen<SocketEvents>({
+  const removeFile = fileRemover(target);
+  let isOpen = true;
+  return {
     fd,
+    address: textOf("path" in target ? target : { ip: target.ip, port }),
+    port,
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      c.close(fd);
+      removeFile();
+    },
+  };
+}
+
+/** Accepts from a descriptor, which stays its owner's, by Bun's handlers. */
+export function acceptFrom(
+  engine: BunEngine,
+  c: Libc,
+  fd: number,
+  backlogCount: number,
+  acceptor: Acceptor,
+  listener: number,
+): { stop(): void } {
+  const own = c.dup(fd);
+  if (own < 0) throw new ListenError(`descriptor ${fd}`, lastError(c), "it cannot be shared");
+  const opened = Bun.listen<SocketEvents>({
+    fd: own,
     allowHalfOpen: true,
-    socket,
+    socket: engine.acceptedHandlers(acceptor, listener),
   } as never); // `fd` is missing in Bun's types
   c.listen(fd, backlogCount); // Bun has called it again, with a backlog of its own
-  return toListening(target, port, opened);
+  return { stop: () => opened.stop(false) };
+}
+
+/** The portable way: Bun opens the listener, with a backlog of its own. @throws ListenError */
+export function listenPortably(
+  engine: BunEngine,
+  target: Target,
+  acceptor: Acceptor,
+  listener: number,
+): Listening {
+  return listenByName(target, engine.acceptedHandlers(acceptor, listener));
 }
 
 function listenByName(target: Target, socket: SocketHandler<SocketEvents>): Listening {
@@ -112,7 +140,7 @@ function toListening(
   port: number,
   opened: TCPSocketListener<SocketEvents> | UnixSocketListener<SocketEvents>,
 ): Listening {
-  const ours = "path" in target ? fileOf(target.path) : null;
+  const removeFile = fileRemover(target);
   let isOpen = true;
   return {
     address: "path" in target ? textOf(target) : textOf({ ip: target.ip, port }),
@@ -121,11 +149,19 @@ function toListening(
       if (!isOpen) return;
       isOpen = false;
       opened.stop(false);
-      if (ours === null || !("path" in target)) return;
-      // A successor may have put its own socket there.
-      const now = fileOf(target.path);
-      if (now !== null && now.ino === ours.ino && now.dev === ours.dev) unlinkSync(target.path);
+      removeFile();
     },
+  };
+}
+
+/** Removes the file of a unix socket, unless a successor has put its own there. */
+function fileRemover(target: Target): () => void {
+  const path = "path" in target ? target.path : null;
+  const ours = path === null ? null : fileOf(path);
+  return () => {
+    if (ours === null || path === null) return;
+    const now = fileOf(path);
+    if (now !== null && now.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
   };
 }
 

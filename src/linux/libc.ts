@@ -10,6 +10,11 @@ const symbols = {
   getsockname: { args: ["int", "buffer", "buffer"], returns: "int" },
   setsockopt: { args: ["int", "int", "int", "buffer", "uint32_t"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  dup: { args: ["int"], returns: "int" },
+  eventfd: { args: ["uint32_t", "int"], returns: "int" },
+  socketpair: { args: ["int", "int", "int", "buffer"], returns: "int" },
+  write: { args: ["int", "buffer", "uint64_t"], returns: "int64_t" },
+  clock_gettime: { args: ["int", "buffer"], returns: "int" },
   getrlimit: { args: ["int", "buffer"], returns: "int" },
   setrlimit: { args: ["int", "buffer"], returns: "int" },
   strerror: { args: ["int"], returns: "cstring" },
@@ -80,6 +85,22 @@ export function lastError(c: Libc): string {
   const at = c.__errno_location();
   const errno = at === null ? 0 : read.i32(at, 0);
   return errnoNames[errno] ?? `errno ${errno}`;
+}
+
+const timespec = new BigInt64Array(new ArrayBuffer(16)); // seconds, nanoseconds
+const clockMonotonic = 1;
+
+/** ms of a clock that all threads share and nobody sets. */
+export function monotonicMs(c: Libc): number {
+  c.clock_gettime(clockMonotonic, timespec);
+  return Number(timespec[0] ?? 0n) * 1e3 + Number(timespec[1] ?? 0n) / 1e6;
+}
+
+const wakeWord = new BigUint64Array(new ArrayBuffer(8)).fill(1n);
+
+/** Wakes the loop that watches the other end of a descriptor: an eventfd or a socket pair. */
+export function writeWake(c: Libc, fd: number): void {
+  c.write(fd, wakeWord, 8);
 }
 
 /** Words for an error's name, such as `Address already in use`. */

@@ -81,6 +81,7 @@ describe("check", () => {
     expect(linesOf(stdout)).toEqual([
       "listen        port 8080 of every interface, backlog 4096",
       "policy        pull: the least used destination, the longest idle first; 1 slot each, then clients wait in one queue",
+      "threads       1, Bun's sockets",
       "queue         10000 clients at most, 15s each; who has finished sending keeps its place",
       "batch         flushed at as many as destinations that can take one, or after the end of the event loop's turn",
       "timeouts      connect 5s, idle 1h, half-close 30s, answer off, cooldown none",
@@ -102,6 +103,7 @@ describe("check", () => {
     expect(linesOf(stdout)).toEqual([
       "listen        [::1]:0, a port of its choice, backlog 4096",
       "policy        hash: by client address, the same client to the same destination; slots as listed, then clients wait in one queue",
+      "threads       1, Bun's sockets",
       "queue         10000 clients at most, for ever; who has finished sending is taken as gone",
       "batch         flushed at 64 arrivals, or after 2ms",
       "timeouts      connect 5s, idle never, half-close as idle, answer 31s, cooldown 50ms",
@@ -149,7 +151,7 @@ describe("check", () => {
     const places = Array.from({ length: 3_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}:3001`);
     const { code, stdout } = await run("check", "8080", ...places);
     expect(code).toBe(0);
-    expect(linesOf(stdout)).toHaveLength(9 + 3_000);
+    expect(linesOf(stdout)).toHaveLength(10 + 3_000);
   });
 });
 

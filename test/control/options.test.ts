@@ -21,6 +21,8 @@ test("options: the defaults are those of the table, and the table has them all",
   expect(DEFAULTS).toEqual({
     slots: 0,
     policy: "pull",
+    threadCount: 1,
+    engine: "bun",
     flushCount: 0,
     flushMs: 0,
     queueCountMax: 10_000,

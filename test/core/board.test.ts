@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Board, counterNames } from "../../src/core/board.ts";
+import { Board } from "../../src/core/board.ts";
+import { counterNames } from "../../src/core/numbers.ts";
 
 /** Every view of a board, those of all threads included, by name. */
 function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {

@@ -1,7 +1,7 @@
 // For tests of the core: a clock that stands until it is moved, an engine whose sockets do what the test says, and the
 // core built upon both. The engine is strict: it throws when the core does what no real socket would bear.
 import { Board } from "../../src/core/board.ts";
-import { Destinations, fillBoard, type DestinationPlan } from "../../src/core/destination.ts";
+import { Destinations, type DestinationPlan } from "../../src/core/destination.ts";
 import { connectedAlready } from "../../src/core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../../src/core/engine.ts";
 import { EventLoop, type Loop } from "../../src/core/loop.ts";
@@ -248,7 +248,9 @@ export class FakeFleet {
       const addresses = (this.addresses[row] ?? []).map(asAddress);
       return { name: `d${row}`, slots: 0, weight: 1, backup: false, ...plan, addresses };
     });
-    fillBoard(this.board, full);
+    full.forEach((each, row) => {
+      this.board.fill(row, each.slots, each.weight, each.addresses.length > 0);
+    });
     this.destinations = new Destinations(
       full,
       this.board,

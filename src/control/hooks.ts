@@ -1,0 +1,44 @@
+// What a program is told of its balancer: one record per connection, one event per change.
+import type { AccessRecord } from "./access-log.ts";
+
+export type BalancerEvent =
+  | { readonly kind: "listening"; readonly address: string }
+  | {
+      readonly kind: "destination-out";
+      readonly name: string;
+      readonly cause: string;
+      readonly retryMs: number;
+    }
+  | { readonly kind: "destination-back"; readonly name: string }
+  | { readonly kind: "queue-full" }
+  | { readonly kind: "queue-clear" }
+  | { readonly kind: "local-fault"; readonly cause: string }
+  | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
+  | { readonly kind: "drained"; readonly cut: number }
+  | { readonly kind: "warning"; readonly message: string };
+
+export interface Hooks {
+  /** One record per connection, when it has ended. Called in its handler: store it, do the work later. What a hook
+   * throws is told once as a `warning` event and costs no connection. */
+  readonly access?: (record: AccessRecord) => void;
+  readonly event?: (event: BalancerEvent) => void;
+}
+
+/** A hook that throws must not reach the core, whose handlers would be left half done. */
+export function guarded(hooks: Hooks): Hooks {
+  let told = false;
+  const guard = <T>(name: string, hook: ((value: T) => void) | undefined) => {
+    return (value: T): void => {
+      try {
+        hook?.(value);
+      } catch (error) {
+        if (told) return;
+        told = true;
+        const message = `the ${name} hook has thrown: ${String(error)}`;
+        event({ kind: "warning", message });
+      }
+    };
+  };
+  const event = guard("event", hooks.event);
+  return hooks.access === undefined ? { event } : { event, access: guard("access", hooks.access) };
+}

@@ -1,0 +1,135 @@
+// What one thread counts, on the board: one writer, many readers, plain additions.
+import { Histogram, histogramBucketCount } from "./histogram.ts";
+import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
+
+/**
+ * Counters of one thread: one writer, so plain additions. `open` and `queued` go down as well; `oldestAt` is when the
+ * one was accepted that waits longest, 0 = none.
+ */
+export const counterNames = [
+  "accepted",
+  "open",
+  "queued",
+  "waited",
+  "connects",
+  "connectFailures",
+  "localFaults",
+  "bytesUp",
+  "bytesDown",
+  "bytesUndelivered",
+  "oldestAt",
+  ...closeReasons.map((reason) => `closed ${reason}` as const),
+] as const;
+export type CounterName = (typeof counterNames)[number];
+
+const counterIndex = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>; // fromEntries forgets the keys it was given
+const firstReasonIndex = counterIndex["closed done"];
+
+/** Counters of one thread for one destination. */
+const destinationCounters = ["joined", "failures", "bytesUp", "bytesDown"] as const;
+
+const histogramNames = ["queue", "connect", "firstByte", "session", "handOff"] as const;
+type HistogramName = (typeof histogramNames)[number];
+
+/** How many numbers that are, with so many destinations. */
+export function threadNumberCount(rows: number): number {
+  return (
+    counterNames.length +
+    histogramNames.length * histogramBucketCount +
+    destinationCounters.length * rows
+  );
+}
+
+/** Counters and histograms of one thread. */
+export class ThreadNumbers {
+  readonly counters: Float64Array;
+  readonly histograms: Readonly<Record<HistogramName, Histogram>>;
+  /** By destination row. */
+  readonly joined: Float64Array;
+  readonly failures: Float64Array;
+  readonly bytesUp: Float64Array;
+  readonly bytesDown: Float64Array;
+
+  /** @param rows destinations. */
+  constructor(numbers: Float64Array, rows: number) {
+    let at = 0;
+    const next = (count: number) => numbers.subarray(at, (at += count));
+    this.counters = next(counterNames.length);
+    const histogram = () => new Histogram(next(histogramBucketCount));
+    this.histograms = {
+      queue: histogram(),
+      connect: histogram(),
+      firstByte: histogram(),
+      session: histogram(),
+      handOff: histogram(),
+    };
+    this.joined = next(rows);
+    this.failures = next(rows);
+    this.bytesUp = next(rows);
+    this.bytesDown = next(rows);
+  }
+
+  get(counter: CounterName): number {
+    return this.counters[counterIndex[counter]] ?? 0;
+  }
+
+  set(counter: CounterName, value: number): void {
+    this.counters[counterIndex[counter]] = value;
+  }
+
+  add(counter: CounterName, change: number): void {
+    const index = counterIndex[counter];
+    this.counters[index] = (this.counters[index] ?? 0) + change;
+  }
+
+  addJoined(row: number, connectMs: number): void {
+    this.add("connects", 1);
+    this.joined[row] = (this.joined[row] ?? 0) + 1;
+    this.histograms.connect.add(connectMs);
+  }
+
+  addFailure(row: number): void {
+    this.add("connectFailures", 1);
+    this.failures[row] = (this.failures[row] ?? 0) + 1;
+  }
+
+  /** A connection has ended. */
+  addEnd(pair: Ended): void {
+    const up = pair.up.size;
+    const down = pair.down?.size ?? 0;
+    this.add("open", -1);
+    this.addClosed(pair.reason ?? "error");
+    this.add("bytesUp", up);
+    this.add("bytesDown", down);
+    this.add("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
+    this.histograms.session.add(pair.settledAt - pair.acceptedAt);
+    if (pair.joinedAt < 0 || pair.destination === null) return;
+    const { row } = pair.destination;
+    this.bytesUp[row] = (this.bytesUp[row] ?? 0) + up;
+    this.bytesDown[row] = (this.bytesDown[row] ?? 0) + down;
+  }
+
+  addClosed(reason: CloseReason): void {
+    const index = firstReasonIndex + reasonIndex[reason];
+    this.counters[index] = (this.counters[index] ?? 0) + 1;
+  }
+}
+
+interface EndedFlow {
+  readonly size: number;
+  readonly undeliveredSize: number;
+}
+
+/** What is counted of a connection that has ended; a pair is one. */
+export interface Ended {
+  readonly up: EndedFlow;
+  readonly down: EndedFlow | null;
+  readonly reason: CloseReason | null;
+  readonly acceptedAt: number;
+  readonly settledAt: number;
+  readonly joinedAt: number;
+  readonly destination: { readonly row: number } | null;
+}

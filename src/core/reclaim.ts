@@ -1,0 +1,53 @@
+// What a thread held that has died is given back, so that nobody waits for it: its slots, its tickets, its places in
+// the machine's counts. Its sockets are gone; those of the other threads are not touched.
+import { State, type Board } from "./board.ts";
+import { linesPerThread } from "./tickets.ts";
+
+/** Looks at a place whose giver is between its two steps; a step is nanoseconds, unless its core was taken away. */
+const lookCountMax = 1e8;
+
+/** @returns how many connections were open in it. The caller wakes the others: slots may be free now. */
+export function reclaim(board: Board, thread: number): number {
+  const { heads, tails, grants } = board.ticketColumns;
+  const placesPerLine = grants.length / heads.length;
+  const rows = board.size.destinationCountMax;
+  for (let line = thread * linesPerThread; line < (thread + 1) * linesPerThread; line += 1) {
+    // First nobody can claim its tickets any more, then every slot that was granted to them is taken back.
+    let head = Atomics.load(heads, line);
+    const tail = Atomics.load(tails, line);
+    for (;;) {
+      const seen = Atomics.compareExchange(heads, line, head, tail);
+      if (seen === head) break;
+      head = seen;
+    }
+    const first = line * placesPerLine;
+    for (let at = head; at !== tail; at = (at + 1) | 0) {
+      Atomics.store(grants, first + (at & (placesPerLine - 1)), 0);
+    }
+    for (let place = first; place < first + placesPerLine; place += 1) {
+      for (let looks = 0; looks < lookCountMax && Atomics.load(grants, place) < 0; looks += 1);
+      const row = Atomics.exchange(grants, place, 0) - 1;
+      if (row >= 0) giveBack(board, row, 1);
+    }
+  }
+  const held = board.held[thread];
+  for (let row = 0; row < rows; row += 1) {
+    giveBack(board, row, held?.[row] ?? 0);
+    board.changeState(row, State.trying, State.trial); // if the trial was its own; two trials do no harm
+  }
+  held?.fill(0);
+  const numbers = board.thread(thread);
+  const openCount = numbers.get("open");
+  board.addTotal("open", -openCount);
+  board.addTotal("queued", -numbers.get("queued"));
+  for (let n = 0; n < openCount; n += 1) numbers.addClosed("error");
+  numbers.add("open", -openCount);
+  numbers.add("queued", -numbers.get("queued"));
+  return openCount;
+}
+
+function giveBack(board: Board, row: number, count: number): void {
+  if (count === 0) return;
+  Atomics.sub(board.used, row, count);
+  board.markFree(row);
+}

@@ -1,0 +1,194 @@
+// Keeps the data-plane threads: starts them, carries commands and records, replaces one that has died.
+import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
+import { RecordRing, type RowRecord } from "./control/record-ring.ts";
+import type { Board } from "./core/board.ts";
+import { reclaim } from "./core/reclaim.ts";
+import { linux, monotonicMs, writeWake, type Libc } from "./linux/libc.ts";
+import type { ThreadCommand, ThreadEvent, ThreadPlan } from "./thread.ts";
+import type { WorkerData, WorkerMessage } from "./worker.ts";
+
+/** Records are collected for so long before they are read. */
+const recordsMs = 20;
+/** A thread that has died is replaced after so long, doubling up to the larger while they die young. */
+const restartMsMin = 10;
+const restartMsMax = 5_000;
+/** One that has lived so long did not die young. */
+const youngMs = 10_000;
+
+export interface SupervisorEvents {
+  tell(event: ThreadEvent, thread: number): void;
+  record(record: RowRecord): void;
+  /** A thread has died with so many open connections; another one takes its place after `restartMs`. */
+  onDeath(thread: number, cause: string, connectionCount: number, restartMs: number): void;
+}
+
+/** What the threads of a plan share; each gets its own number and wake descriptor. */
+export type CommonPlan = Omit<ThreadPlan, "thread" | "wakeFds" | "wakeFd">;
+
+interface Member {
+  worker: Worker;
+  commands: MessagePort;
+  readonly records: RecordRing;
+  bornAt: number;
+  restartMs: number;
+  isOver: boolean;
+}
+
+export class Supervisor {
+  private readonly c: Libc;
+  private readonly common: CommonPlan;
+  private readonly board: Board;
+  private readonly events: SupervisorEvents;
+  private readonly members: Member[] = [];
+  /** By thread: the end that others write to, and its own. */
+  private readonly wakeFds: number[] = [];
+  private readonly ownFds: number[] = [];
+  /** Of names that were looked up: a thread in place of another is told again. */
+  private readonly addresses = new Map<number, ThreadCommand>();
+  private readonly clockZero: number;
+  private ending = false;
+
+  /** @throws when the system gives no descriptors to wake threads by. */
+  constructor(c: Libc, common: CommonPlan, board: Board, events: SupervisorEvents) {
+    this.c = c;
+    this.common = common;
+    this.board = board;
+    this.events = events;
+    this.clockZero = monotonicMs(c) - performance.now();
+    for (let thread = 0; thread < board.size.threadCount; thread += 1) {
+      const [theirs, own] = wakePair(c);
+      this.wakeFds.push(theirs);
+      this.ownFds.push(own);
+    }
+  }
+
+  /** Records that found no room on their way. */
+  get dropped(): number {
+    return this.members.reduce((sum, each) => sum + each.records.dropped, 0);
+  }
+
+  /** Starts all threads. @throws what the first that cannot start throws. */
+  async start(): Promise<void> {
+    const count = this.board.size.threadCount;
+    const ready = Array.from({ length: count }, (_, thread) => {
+      const records = new RecordRing();
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      this.members.push({
+        ...this.spawn(thread, records, resolve, reject),
+        records,
+        bornAt: performance.now(),
+        restartMs: restartMsMin,
+        isOver: false,
+      });
+      return promise;
+    });
+    await Promise.all(ready);
+  }
+
+  send(command: ThreadCommand): void {
+    if (command.kind === "addresses") this.addresses.set(command.row, command);
+    else this.ending = true;
+    this.members.forEach((each, thread) => {
+      each.commands.postMessage(command, []);
+      this.wake(thread);
+    });
+  }
+
+  /** Ends the threads that have said that they have stopped, and closes what is shared. */
+  async close(): Promise<void> {
+    this.ending = true;
+    await Promise.all(this.members.map((each) => each.worker.terminate()));
+    for (const fd of [...this.wakeFds.splice(0), ...this.ownFds.splice(0)]) this.c.close(fd);
+  }
+
+  /** Reads what records are on their way. */
+  drainRecords(): void {
+    for (const { records } of this.members) records.drain((record) => this.events.record(record));
+  }
+
+  private wake(thread: number): void {
+    writeWake(this.c, this.wakeFds[thread] ?? -1);
+  }
+
+  private spawn(
+    thread: number,
+    records: RecordRing,
+    onReady: () => void,
+    onFailure: (error: Error) => void,
+  ): { worker: Worker; commands: MessagePort } {
+    const { port1: commands, port2 } = new MessageChannel();
+    const own = this.c.dup(this.ownFds[thread] ?? -1); // it is closed with the thread
+    const plan: ThreadPlan = { ...this.common, thread, wakeFds: this.wakeFds, wakeFd: own };
+    const workerData: WorkerData = {
+      plan,
+      commands: port2,
+      records: records.buffer,
+      clockZero: this.clockZero,
+    };
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+      workerData,
+      transferList: [port2],
+    });
+    let cause = "";
+    let isReady = false;
+    worker.on("message", (message: WorkerMessage) => {
+      if (message.kind === "ready") {
+        isReady = true;
+        onReady();
+      } else if (message.kind === "records") {
+        setTimeout(() => records.drain((record) => this.events.record(record)), recordsMs);
+      } else {
+        this.events.tell(message, thread);
+      }
+    });
+    worker.on("error", (error: Error) => {
+      cause = error.message;
+      if (!isReady) onFailure(error);
+    });
+    worker.on("exit", () => {
+      commands.close();
+      if (!this.ending) this.replace(thread, cause);
+      else this.onOver(thread);
+    });
+    return { worker, commands };
+  }
+
+  /** A thread that dies while all are ending has nothing open any more. */
+  private onOver(thread: number): void {
+    const member = this.members[thread];
+    if (member === undefined || member.isOver) return;
+    member.isOver = true;
+    reclaim(this.board, thread);
+    this.events.tell({ kind: "empty" }, thread);
+    this.events.tell({ kind: "stopped" }, thread);
+  }
+
+  private replace(thread: number, cause: string): void {
+    const member = this.members[thread];
+    if (member === undefined) return; // it never started
+    const connectionCount = reclaim(this.board, thread);
+    this.members.forEach((_, other) => other !== thread && this.wake(other));
+    const isYoung = performance.now() - member.bornAt < youngMs;
+    member.restartMs = isYoung ? Math.min(2 * member.restartMs, restartMsMax) : restartMsMin;
+    this.events.onDeath(thread, cause, connectionCount, member.restartMs);
+    setTimeout(() => {
+      if (this.ending) return this.onOver(thread);
+      const again = () => {
+        for (const command of this.addresses.values()) member.commands.postMessage(command, []);
+        this.wake(thread);
+      };
+      const { worker, commands } = this.spawn(thread, member.records, again, () => {});
+      member.worker = worker;
+      member.commands = commands;
+      member.bornAt = performance.now();
+    }, member.restartMs);
+  }
+}
+
+/** Two ends of a socket pair: a write to the first makes the second readable. */
+function wakePair(c: Libc): readonly [number, number] {
+  const ends = new Int32Array(new ArrayBuffer(8));
+  const kind = linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC;
+  if (c.socketpair(linux.AF_UNIX, kind, 0, ends) !== 0) throw new Error("no descriptors are left");
+  return [ends[0] ?? -1, ends[1] ?? -1];
+}

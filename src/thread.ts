@@ -1,0 +1,215 @@
+// One data-plane thread: its engine, its loop, its plane upon the common board. It runs in the main thread when it is
+// alone, else in a Worker of its own (worker.ts); the code is the same. Origin: IAWLB §13, §19: these are its workers.
+import type { EngineName, Options } from "./control/options.ts";
+import { recordOf } from "./control/record.ts";
+import type { RowRecord } from "./control/record-ring.ts";
+import { AssertionError } from "./core/assert.ts";
+import { Board, type BoardSize } from "./core/board.ts";
+import { Destinations, type DestinationPlan } from "./core/destination.ts";
+import type { DialAddress, Listening } from "./core/engine.ts";
+import { EventLoop, type Loop } from "./core/loop.ts";
+import { Plane } from "./core/plane.ts";
+import { policyOf } from "./core/policy.ts";
+import { Sweep } from "./core/sweep.ts";
+import { BunEngine, type Target } from "./engine/bun.ts";
+import { acceptFrom, listenPortably } from "./engine/listen.ts";
+import { libc, writeWake, type Libc } from "./linux/libc.ts";
+
+/** What a thread is made of; it travels to a Worker as it is. */
+export interface ThreadPlan {
+  readonly thread: number;
+  readonly options: Options;
+  readonly engine: EngineName;
+  /** false: dial without libc. */
+  readonly usesLibc: boolean;
+  readonly boardSize: BoardSize;
+  readonly board: SharedArrayBuffer;
+  /** Addresses of each destination, by row; empty until its name resolves. */
+  readonly targets: readonly (readonly Target[])[];
+  /** Listening descriptors. */
+  readonly listeners: readonly number[];
+  /** By thread: where a write wakes it; and the other end of our own. Empty and −1 when it is alone. */
+  readonly wakeFds: readonly number[];
+  readonly wakeFd: number;
+  /** Somebody wants a record of every connection. */
+  readonly wantsRecords: boolean;
+  /** ms since 1970 at the zero of the balancer's clock. */
+  readonly startedAt: number;
+}
+
+/** What the control plane asks of a thread. */
+export type ThreadCommand =
+  | { readonly kind: "addresses"; readonly row: number; readonly targets: readonly Target[] }
+  /** Accepts no more, refuses who waits; what is open goes on. */
+  | { readonly kind: "drain" }
+  /** Cuts what is left and ends. */
+  | { readonly kind: "stop" };
+
+/** What a thread tells the control plane. */
+export type ThreadEvent =
+  | {
+      readonly kind: "destination-out";
+      readonly name: string;
+      readonly cause: string;
+      readonly retryMs: number;
+    }
+  | { readonly kind: "destination-back"; readonly name: string }
+  | { readonly kind: "queue-full" }
+  | { readonly kind: "queue-clear" }
+  | { readonly kind: "connection-limit" }
+  | { readonly kind: "local-fault"; readonly cause: string }
+  | { readonly kind: "fault"; readonly message: string }
+  /** It was asked to drain, and nothing is open any more. */
+  | { readonly kind: "empty" }
+  | { readonly kind: "stopped" };
+
+export interface ThreadLink {
+  tell(event: ThreadEvent): void;
+  /** A connection has ended. */
+  record(record: RowRecord): void;
+}
+
+export class DataThread {
+  readonly plane: Plane;
+  private readonly plan: ThreadPlan;
+  private readonly link: ThreadLink;
+  private readonly c: Libc | null;
+  private readonly engine: BunEngine;
+  private readonly sweep: Sweep;
+  private readonly destinations: Destinations;
+  private readonly listening: { stop(): void }[] = [];
+  private draining = false;
+  /** Called when this thread was woken: perhaps there are commands. */
+  onWake: () => void = () => {};
+
+  constructor(plan: ThreadPlan, link: ThreadLink, now: () => number) {
+    const { options } = plan;
+    this.plan = plan;
+    this.link = link;
+    this.c = plan.usesLibc ? libc : null;
+    this.engine = new BunEngine(this.c, (error, events) => this.plane.onFault(error, events));
+    const loop = new EventLoop(now);
+    this.sweep = new Sweep(loop);
+    const board = new Board(plan.boardSize, plan.board);
+    const plans = options.destinations.map((each, row): DestinationPlan => {
+      const { name, slots, weight, backup } = each;
+      return { name, slots, weight, backup, addresses: this.addressesOf(plan.targets[row] ?? []) };
+    });
+    this.destinations = new Destinations(
+      plans,
+      board,
+      plan.thread,
+      (on, members) => policyOf(options.policy, on, members),
+      this.sweep,
+      {
+        onOut: ({ name }, cause, retryMs) =>
+          link.tell({ kind: "destination-out", name, cause, retryMs }),
+        onBack: ({ name }) => link.tell({ kind: "destination-back", name }),
+      },
+    );
+    this.plane = this.planeUpon(board, loop);
+    const { c } = this;
+    if (c !== null && plan.wakeFds.length > 0) {
+      this.plane.tickets.onGrant = (thread) => writeWake(c, plan.wakeFds[thread] ?? -1);
+      this.engine.watch(plan.wakeFd, () => {
+        this.plane.onWake();
+        this.onWake();
+      });
+    }
+  }
+
+  /** Accepts from its listening descriptors. @throws ListenError */
+  open(): void {
+    const { c, plan, engine, plane } = this;
+    if (c === null) return;
+    plan.listeners.forEach((fd, index) => {
+      this.listening.push(acceptFrom(engine, c, fd, plan.options.backlogCount, plane, index));
+    });
+    plane.onWake(); // whoever had this number before may have been woken in vain
+  }
+
+  /** Runs a loop of its own until it is stopped; returns at once where the loop is the runtime's. */
+  run(): void {}
+
+  /** Opens a listener of its own, where there is no libc. @throws ListenError */
+  openPortably(target: Target): Listening {
+    const opened = listenPortably(this.engine, target, this.plane, this.listening.length);
+    this.listening.push(opened);
+    return opened;
+  }
+
+  stopListening(): void {
+    for (const listener of this.listening.splice(0)) listener.stop();
+  }
+
+  handle(command: ThreadCommand): void {
+    switch (command.kind) {
+      case "addresses": {
+        const destination = this.destinations.at(command.row);
+        return this.destinations.setAddresses(destination, this.addressesOf(command.targets));
+      }
+      case "drain":
+        return void this.drain();
+      case "stop":
+        return this.stop();
+    }
+  }
+
+  private async drain(): Promise<void> {
+    // What the kernel has queued is accepted first: a listener that closes resets it. After a signal the first
+    // immediate runs before the sockets are looked at, the second one after.
+    for (let turn = 0; turn < 2; turn += 1) await new Promise((done) => setImmediate(done));
+    this.stopListening();
+    this.plane.pull(); // those that a batch still holds are not refused for want of a flush
+    this.plane.refuseNew();
+    this.draining = true;
+    if (this.plane.pairs.size === 0) this.link.tell({ kind: "empty" });
+  }
+
+  private stop(): void {
+    this.stopListening();
+    this.plane.refuseNew();
+    this.plane.cut();
+    this.sweep.close();
+    this.engine.unwatch();
+    this.link.tell({ kind: "stopped" });
+  }
+
+  private addressesOf(targets: readonly Target[]): DialAddress[] {
+    return targets.map((target) => this.engine.address(target));
+  }
+
+  private planeUpon(board: Board, loop: Loop): Plane {
+    const { plan, link } = this;
+    const { options } = plan;
+    return new Plane({
+      engine: this.engine,
+      limits: options,
+      board,
+      thread: plan.thread,
+      destinations: this.destinations,
+      sweep: this.sweep,
+      loop,
+      hashes: options.policy === "hash",
+      wantsClient: plan.wantsRecords,
+      events: {
+        onSettled: (pair) => {
+          if (plan.wantsRecords) link.record(recordOf(pair, plan.startedAt));
+          if (this.draining && this.plane.pairs.size === 0) link.tell({ kind: "empty" });
+        },
+        onQueueFull: (full) => link.tell({ kind: full ? "queue-full" : "queue-clear" }),
+        onConnectionLimit: () => link.tell({ kind: "connection-limit" }),
+        onLocalFault: (cause) => link.tell({ kind: "local-fault", cause }),
+        onFault: (error) => {
+          link.tell({ kind: "fault", message: String(error) });
+          // A broken invariant ends the thread; any other exception costs its own connection.
+          if (error instanceof AssertionError) setImmediate(() => void raise(error));
+        },
+      },
+    });
+  }
+}
+
+function raise(error: Error): never {
+  throw error;
+}
