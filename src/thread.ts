@@ -93,7 +93,10 @@ export class DataThread {
     const board = new Board(plan.boardSize, plan.board);
     const plans = options.destinations.map((each, row): DestinationPlan => {
       const { name, slots, weight, backup } = each;
-      return { name, slots, weight, backup, addresses: this.addressesOf(plan.targets[row] ?? []) };
+      const addresses = this.addressesOf(plan.targets[row] ?? []);
+      const { threadCount } = plan.boardSize;
+      const warm = Math.ceil((each.warm - plan.thread) / threadCount); // its share of them
+      return { name, slots, weight, backup, addresses, warm: Math.max(0, warm) };
     });
     this.destinations = new Destinations(
       plans,

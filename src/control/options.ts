@@ -12,7 +12,7 @@ export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
 /** What the balancer runs by. */
-export interface Options extends Omit<Settings, "slots"> {
+export interface Options extends Omit<Settings, "slots" | "warm"> {
   readonly listen: Address;
   readonly destinations: readonly DestinationOptions[];
 }
@@ -28,8 +28,8 @@ export function parseOptions(args: readonly string[]): Options {
   const given = walk(args, optionRows, mistakes, (argument) => places.add(argument));
   const listen = places.finish();
   if (listen === null || mistakes.length > 0) throw new OptionsError(mistakes);
-  const { slots, ...settings } = settingsFrom(given);
-  return { ...settings, listen, destinations: places.destinations(slots) };
+  const { slots, warm, ...settings } = settingsFrom(given);
+  return { ...settings, listen, destinations: places.destinations(slots, warm) };
 }
 
 /** What a program gives: settings as `Options` has them, addresses as texts or as objects. */
@@ -69,10 +69,11 @@ function unknownKey(key: string, known: readonly string[]): Mistake {
 }
 
 function placeText(each: Partial<DestinationOptions> & { address: Address }): string {
-  const { name, slots, weight, backup } = each;
+  const { name, slots, weight, warm, backup } = each;
   const suffixes = [
     slots === undefined ? "" : `,slots=${slots}`,
     weight === undefined ? "" : `,weight=${weight}`,
+    warm === undefined ? "" : `,warm=${warm}`,
     backup === true ? ",backup" : "",
     name === undefined ? "" : `,name=${name}`,
   ];

@@ -2,7 +2,7 @@
 
 import { type Address, formatAddress, isLoop, readAddress } from "./address.ts";
 import { bad, good, type Mistake, mistakeIn, nearest, quote, type Reading } from "./mistake.ts";
-import { countMax } from "./settings.ts";
+import { countMax, warmCountMax } from "./settings.ts";
 import { readCount } from "./value.ts";
 
 export interface DestinationOptions {
@@ -13,6 +13,8 @@ export interface DestinationOptions {
   readonly slots: number;
   /** 1 to 256. */
   readonly weight: number;
+  /** Connections that are opened to it ahead of their clients, outside of the slots. */
+  readonly warm: number;
   /** Serves only while no other destination is up. */
   readonly backup: boolean;
 }
@@ -24,6 +26,7 @@ const nameLengthMax = 128;
 const suffixes = [
   { name: "slots", value: "N", help: "connections at once, instead of --slots" },
   { name: "weight", value: "W", help: `its share, 1 to ${weightMax}; 1 if not given` },
+  { name: "warm", value: "N", help: "connections opened ahead, instead of --warm" },
   { name: "backup", value: "", help: "serves only while no other destination is up" },
   { name: "name", value: "TEXT", help: "its name in the logs; the address if not given" },
 ] as const;
@@ -44,7 +47,11 @@ export function suffixTable(): readonly SuffixTableRow[] {
 }
 
 /** A destination before `--slots` is known, which may stand after it. */
-type Draft = Omit<DestinationOptions, "slots"> & { readonly slots: number | null };
+/** null: what the option says for all. */
+type Draft = Omit<DestinationOptions, "slots" | "warm"> & {
+  readonly slots: number | null;
+  readonly warm: number | null;
+};
 
 /** Collects the positional arguments: the first is LISTEN, every other one a destination. */
 export class Places {
@@ -78,9 +85,9 @@ export class Places {
     return this.listen;
   }
 
-  destinations(slots: number): readonly DestinationOptions[] {
-    return this.drafts.map(({ name, address, weight, backup, ...draft }) => {
-      return { name, address, slots: draft.slots ?? slots, weight, backup };
+  destinations(slots: number, warm: number): readonly DestinationOptions[] {
+    return this.drafts.map((draft) => {
+      return { ...draft, slots: draft.slots ?? slots, warm: draft.warm ?? warm };
     });
   }
 
@@ -135,7 +142,7 @@ export class Places {
   }
 }
 
-/** Reads `ADDRESS[,slots=N][,weight=W][,backup][,name=TEXT]`; null when anything in it is wrong, which is noted. */
+/** Reads `ADDRESS[,slots=N][,weight=W][,warm=N][,backup][,name=TEXT]`; null when anything in it is wrong, which is noted. */
 function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
   const [written = "", ...parts] = argument.split(",");
   const before = mistakes.length;
@@ -146,7 +153,13 @@ function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
     mistakes.push(mistakeIn(argument, { ...address.fault, suggestion: whole }));
   }
   const seen = new Set<string>();
-  const draft = { name: written, slots: null as number | null, weight: 1, backup: false };
+  const draft = {
+    name: written,
+    slots: null as number | null,
+    weight: 1,
+    warm: null as number | null,
+    backup: false,
+  };
   for (const part of parts) {
     const reading = readSuffix(part, seen);
     if (reading.fault !== null) mistakes.push(mistakeIn(argument, reading.fault));
@@ -180,7 +193,7 @@ function readSuffix(suffix: string, seen: Set<string>): Reading<Partial<Draft>> 
   }
   if (text === "") return bad("missing-value", `,${name}= needs a value`, acceptedSuffixes);
   if (name === "name") return readName(text);
-  const [min, max] = name === "slots" ? [0, countMax] : [1, weightMax];
+  const [min, max] = ranges[name];
   const reading = readCount(text, min, max);
   if (reading.fault === null) return good({ [name]: reading.value });
   const { suggestion } = reading.fault;
@@ -191,6 +204,8 @@ function readSuffix(suffix: string, seen: Set<string>): Reading<Partial<Draft>> 
   };
   return { value: null, fault };
 }
+
+const ranges = { slots: [0, countMax], weight: [1, weightMax], warm: [0, warmCountMax] } as const;
 
 /** A name is one word, of any script, so that it stands as it is in every log format. */
 function readName(text: string): Reading<Partial<Draft>> {

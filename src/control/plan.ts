@@ -41,8 +41,8 @@ export function planJson(options: Options): string {
   const { listen, destinations, ...settings } = options;
   const plan = {
     listen: formatAddress(listen),
-    destinations: destinations.map(({ name, address, slots, weight, backup }) => {
-      return { name, address: formatAddress(address), slots, weight, backup };
+    destinations: destinations.map(({ address, ...each }) => {
+      return { ...each, address: formatAddress(address) };
     }),
     ...settings,
   };
@@ -112,10 +112,11 @@ function destinationLines(options: Options): string[] {
   const named = options.destinations.map((one) => {
     const slots = one.slots === 0 ? "no limit" : plural(one.slots, "slot");
     const backup = one.backup ? ", backup" : "";
+    const warm = one.warm > 0 ? `, ${one.warm} warm` : "";
     return [
       one.name,
       formatAddress(one.address),
-      `${slots}, weight ${one.weight}${backup}`,
+      `${slots}, weight ${one.weight}${warm}${backup}`,
     ] as const;
   });
   const nameWidth = Math.max(...named.map(([name]) => name.length));

@@ -15,6 +15,8 @@ export type EngineName = "bun" | "libc";
 export interface Settings extends Limits {
   /** Connections at once of every destination without a `,slots=` of its own; 0 = no limit. */
   readonly slots: number;
+  /** Connections opened ahead to every destination without a `,warm=` of its own. */
+  readonly warm: number;
   readonly policy: PolicyName;
   /** Data-plane threads. */
   readonly threadCount: number;
@@ -39,6 +41,8 @@ interface Row<K extends keyof Settings = keyof Settings> {
 
 /** The largest number of slots, waiting clients and connections. */
 export const countMax = 1_048_576;
+/** The largest number of connections opened ahead to one destination. */
+export const warmCountMax = 1_024;
 /** More than the kernel's `somaxconn` was ever able to hold in 16 bits. */
 const backlogCountMax = 65_535;
 const threadCountMax = 64;
@@ -81,6 +85,14 @@ export const optionRows: readonly Row[] = [
     initial: "0",
     help: "connections at once per destination; 0 = no limit",
     read: count(0, countMax),
+  },
+  {
+    name: "warm",
+    key: "warm",
+    placeholder: "N",
+    initial: "0",
+    help: "connections opened ahead per destination, so that a freed slot need not wait for a connect",
+    read: count(0, warmCountMax),
   },
   {
     name: "policy",

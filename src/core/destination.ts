@@ -33,6 +33,7 @@ export class Destination extends Expiring {
   readonly row: number;
   readonly name: string;
   readonly backup: boolean;
+  readonly warm: number;
   /** All addresses of its name; empty until the name resolves. */
   addresses: readonly DialAddress[];
   /** Index of the address that answered last; the next dial starts there. */
@@ -52,6 +53,7 @@ export class Destination extends Expiring {
     this.row = row;
     this.name = plan.name;
     this.backup = plan.backup;
+    this.warm = plan.warm ?? 0;
     this.addresses = plan.addresses;
   }
 
@@ -67,6 +69,8 @@ export interface DestinationPlan {
   /** 0 = no limit. */
   readonly slots: number;
   readonly weight: number;
+  /** Connections that this thread opens ahead; 0 as a rule. */
+  readonly warm?: number;
   readonly backup: boolean;
 }
 
@@ -163,6 +167,11 @@ export class Destinations {
   /** The client that was just given this destination is the one that tries whether it is back. */
   onTrial(destination: Destination): boolean {
     return this.board.stateOf(destination.row) === State.trying;
+  }
+
+  /** Neither out nor at rest. */
+  isSound({ row }: Destination): boolean {
+    return this.board.stateOf(row) === State.up && this.board.isUp(row);
   }
 
   /** Its slots may go from one client to the next. */

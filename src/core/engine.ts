@@ -72,6 +72,10 @@ export interface Engine {
   shutdown(socket: Socket): void;
   /** Closes a socket both of whose directions have ended; what was written is delivered. */
   close(socket: Socket): void;
+  /** From now on `events` are told of this socket. */
+  adopt(socket: Socket, events: SocketEvents): void;
+  /** Its peer has neither ended nor reset, as far as can be asked; nothing must have been sent to it. */
+  isOpen(socket: Socket): boolean;
   /** `host:port` of the peer, IPv4 in its own form, `unix:` for a unix socket; "" when it has gone. */
   remote(socket: Socket): string;
 }

@@ -57,6 +57,8 @@ export class Pair extends Expiring implements Waiter {
   holdsSlot = false;
   /** It is the one client that tries whether its destination is back. */
   onTrial = false;
+  /** Its destination's connection was opened ahead. */
+  onWarm = false;
   /** Where among this destination's addresses it began, and how many it has dialed in vain. */
   addressFirst = 0;
   addressesTried = 0;

@@ -3,11 +3,10 @@
 import { Batch, Place, type Room } from "./batch.ts";
 import type { Board } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
-import { connectedAlready, type Acceptor, type Engine } from "./engine.ts";
-import type { Socket, SocketEvents } from "./engine.ts";
-import { kindOfFault } from "./fault.ts";
+import { Dialer, localFaultEpisodeMs, type DialerHost } from "./dialer.ts";
+import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
 import type { Flow } from "./flow.ts";
-import type { Alarm, Loop } from "./loop.ts";
+import type { Loop } from "./loop.ts";
 import type { Limits } from "./limits.ts";
 import type { ThreadNumbers } from "./numbers.ts";
 import { Pair, type PairHost } from "./pair.ts";
@@ -15,15 +14,6 @@ import { keyOfClient } from "./policy.ts";
 import { Once, type Sweep } from "./sweep.ts";
 import { Tickets } from "./tickets.ts";
 
-/** After a fault of the system's (no descriptor, no memory) nothing is dialed for so long. */
-const systemFaultRestMs = 100;
-/** Rows of destinations kept of one client's vain attempts. */
-const triedCountMax = 16;
-/** A fault of our own after so long without one is told as a new one. */
-const localFaultEpisodeMs = 10_000;
-
-/** A busy destination is asked again after so long. */
-const busyRestMs = 10;
 /** Of refusals for want of room, so that a flood is two lines and not two each. */
 const refusalEpisodeMs = 1_000;
 
@@ -40,7 +30,7 @@ export interface PlaneEvents {
   onFault(error: unknown): void;
 }
 
-export class Plane implements Acceptor, PairHost, Room<Pair> {
+export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   readonly engine: Engine;
   readonly limits: Limits;
   readonly board: Board;
@@ -56,9 +46,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   private readonly loop: Loop;
   private readonly events: PlaneEvents;
   private readonly hashes: boolean;
+  private readonly dialer: Dialer;
   private stopping = false;
-  private systemFaultUntil = 0;
-  private readonly afterSystemFault: Alarm;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
 
@@ -86,7 +75,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.wantsClient = parts.wantsClient || parts.hashes;
     this.tickets = new Tickets(parts.board.ticketColumns, parts.thread);
     this.batch = new Batch<Pair>(this, parts.limits, parts.loop, this.tickets);
-    this.afterSystemFault = parts.loop.alarm(() => this.pull());
+    this.dialer = new Dialer({ ...parts, numbers: this.numbers, host: this });
     this.destinations.onReady = () => this.pull();
   }
 
@@ -137,7 +126,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
   }
 
   take(pair: Pair | null): number {
-    if (this.systemFaultUntil > 0 && this.loop.now() < this.systemFaultUntil) return -1;
+    if (this.dialer.isResting()) return -1;
     return this.destinations.take(pair?.key ?? 0)?.row ?? -1;
   }
 
@@ -147,9 +136,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     pair.destination = destination;
     pair.holdsSlot = true;
     pair.onTrial = this.destinations.onTrial(destination);
-    pair.addressFirst = destination.preferred;
-    pair.addressesTried = 0;
-    if (!this.dial(pair, destination, nowMs)) this.giveBack(pair, nowMs);
+    if (!this.dialer.start(pair, destination, nowMs)) this.giveBack(pair, nowMs);
   }
 
   release(row: number): void {
@@ -213,11 +200,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
 
   onDialFailed(pair: Pair, code: string): void {
     const destination = this.destinations.at(pair.destination?.row ?? -1);
-    pair.endDial();
     const nowMs = this.loop.now();
-    if (!this.afterFailure(pair, destination, code, nowMs)) {
-      if (this.dial(pair, destination, nowMs)) return;
-    }
+    if (this.dialer.goOn(pair, destination, code, nowMs)) return;
     this.giveBack(pair, nowMs);
     this.pull();
   }
@@ -265,6 +249,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     const count = this.pairs.size;
     for (const pair of this.pairs) pair.settle("drain", "balancer");
     this.batch.close();
+    this.dialer.close();
     return count;
   }
 
@@ -275,27 +260,12 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
     this.batch.giveBack(pair);
   }
 
-  /** Dials the destination's addresses in turn, until one is under way. @returns false when none is. */
-  private dial(pair: Pair, destination: Destination, nowMs: number): boolean {
-    pair.state = "dialing";
-    for (;;) {
-      const { addresses } = destination;
-      const index = (pair.addressFirst + pair.addressesTried) % Math.max(1, addresses.length);
-      const address = addresses[index];
-      const down = pair.startDial();
-      const code = address === undefined ? "ENOTFOUND" : this.engine.dial(address, down);
-      if (code === null || code === connectedAlready) {
-        this.onDialing(pair, nowMs);
-        if (code !== null) down.onConnected();
-        return true;
-      }
-      down.closed = true;
-      pair.endDial();
-      if (this.afterFailure(pair, destination, code, nowMs)) return false;
-    }
+  onLocalFault(code: string): void {
+    this.events.onLocalFault(code);
   }
 
-  private onDialing(pair: Pair, nowMs: number): void {
+  /** A dial is under way: who waited waits no more. */
+  onDialing(pair: Pair, nowMs: number): void {
     if (pair.waiting) {
       this.numbers.histograms.queue.add(nowMs - pair.acceptedAt);
       pair.slotFreedAt = this.freedAt;
@@ -309,45 +279,6 @@ export class Plane implements Acceptor, PairHost, Room<Pair> {
       if (this.board.setFlag("queueFull", false)) this.events.onQueueFull(false);
     }
     this.sweep.fileNoLater(pair, nowMs + this.limits.connectMs);
-  }
-
-  /**
-   * Weighs a failed dial: a fault of ours, one address of several, or the destination's.
-   * @returns true when this destination is over for the pair; its slot is given back. false: dial its next address.
-   */
-  private afterFailure(pair: Pair, destination: Destination, code: string, nowMs: number): boolean {
-    const kind = kindOfFault(code);
-    if (kind !== "system") {
-      pair.addressesTried += 1;
-      if (pair.addressesTried < destination.addresses.length) return false;
-    }
-    if (kind === "destination") {
-      this.numbers.addFailure(destination.row);
-      pair.tried ??= [];
-      if (pair.tried.length < triedCountMax) pair.tried.push(destination.row);
-      this.destinations.onFailure(destination, code, nowMs, pair.onTrial);
-    } else {
-      if (kind !== "busy") this.onLocalFault(code, nowMs);
-      if (kind === "system") this.pauseDialing(nowMs);
-      else this.destinations.rest(destination, nowMs, kind === "busy" ? busyRestMs : undefined);
-      if (pair.onTrial) this.destinations.onUndecided(destination);
-    }
-    pair.state = "waiting";
-    pair.destination = null;
-    pair.holdsSlot = false;
-    this.destinations.release(destination);
-    return true;
-  }
-
-  private onLocalFault(code: string, nowMs: number): void {
-    this.numbers.add("localFaults", 1);
-    if (this.board.isNews("localFault", nowMs, localFaultEpisodeMs)) this.events.onLocalFault(code);
-  }
-
-  private pauseDialing(nowMs: number): void {
-    if (nowMs < this.systemFaultUntil) return;
-    this.systemFaultUntil = nowMs + systemFaultRestMs;
-    this.afterSystemFault.set(nowMs + systemFaultRestMs + 1);
   }
 
   private startWaiting(pair: Pair, nowMs: number): void {

@@ -98,6 +98,18 @@ export class BunEngine implements Engine {
     native(socket).end();
   }
 
+  adopt(socket: Socket, events: SocketEvents): void {
+    native(socket).data = events;
+    events.socket = socket;
+  }
+
+  isOpen(socket: Socket): boolean {
+    const { fd, readyState } = native(socket) as Native & { readonly fd: number }; // missing in Bun's types
+    if (this.libc === null || readyState !== 1) return readyState === 1;
+    const count = this.libc.recv(fd, peeked, 1, linux.MSG_PEEK | linux.MSG_DONTWAIT);
+    return Number(count) > 0 || (Number(count) < 0 && lastError(this.libc) === "EAGAIN");
+  }
+
   /** Calls `onReadable` when a byte has come to our end of a socket pair: how another thread wakes this one. */
   watch(fd: number, onReadable: () => void): void {
     const adopted = Bun.connect({ fd, socket: { data: onReadable } } as never); // `fd` is missing in Bun's types
@@ -278,6 +290,7 @@ function readEphemeralPortMin(): number {
   }
 }
 
+const peeked = new Uint8Array(new ArrayBuffer(1));
 const ownAddress = new Uint8Array(new ArrayBuffer(28));
 const ownLength = new Uint32Array(new ArrayBuffer(4));
 

@@ -10,6 +10,7 @@ const symbols = {
   getsockname: { args: ["int", "buffer", "buffer"], returns: "int" },
   setsockopt: { args: ["int", "int", "int", "buffer", "uint32_t"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  recv: { args: ["int", "buffer", "uint64_t", "int"], returns: "int64_t" },
   dup: { args: ["int"], returns: "int" },
   eventfd: { args: ["uint32_t", "int"], returns: "int" },
   socketpair: { args: ["int", "int", "int", "buffer"], returns: "int" },
@@ -51,6 +52,8 @@ export const linux = {
   IP_BIND_ADDRESS_NO_PORT: 24,
   IPPROTO_IPV6: 41,
   IPV6_V6ONLY: 26,
+  MSG_PEEK: 0x2,
+  MSG_DONTWAIT: 0x40,
   RLIMIT_NOFILE: 7,
 } as const;
 

@@ -17,9 +17,10 @@ import { mistake, mistakesOf } from "./mistakes.ts";
 
 test("options: the defaults are those of the table, and the table has them all", () => {
   const { listen: _, destinations: __, ...settings } = parseOptions(["8080", "3001"]);
-  expect({ ...settings, slots: 0 }).toEqual(DEFAULTS);
+  expect({ ...settings, slots: 0, warm: 0 }).toEqual(DEFAULTS);
   expect(DEFAULTS).toEqual({
     slots: 0,
+    warm: 0,
     policy: "pull",
     threadCount: 1,
     engine: "bun",
@@ -54,6 +55,7 @@ test("options: every row of the tables has words", () => {
   expect(suffixTable().map((row) => row.suffix)).toEqual([
     ",slots=N",
     ",weight=W",
+    ",warm=N",
     ",backup",
     ",name=TEXT",
   ]);
@@ -190,7 +192,7 @@ test("options: all mistakes are told at once, in the order of the arguments, eac
       code: "unknown-suffix",
       argument: "3001,slot=2,weight=0",
       message:
-        '3001,slot=2,weight=0: suffix "slot=2" is unknown; accepted are ,slots=N ,weight=W ,backup ,name=TEXT',
+        '3001,slot=2,weight=0: suffix "slot=2" is unknown; accepted are ,slots=N ,weight=W ,warm=N ,backup ,name=TEXT',
       hint: "did you mean ,slots=2?",
     },
     {

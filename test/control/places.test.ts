@@ -40,7 +40,8 @@ describe("addresses", () => {
     [`unix:/${"x".repeat(106)}`, unix(`/${"x".repeat(106)}`)],
   ])("places: DEST %s is understood", (text, address) => {
     const [destination] = parseOptions(["8080", text]).destinations;
-    expect(destination).toEqual({ name: text, address, slots: 0, weight: 1, backup: false });
+    const rest = { slots: 0, weight: 1, warm: 0, backup: false };
+    expect(destination).toEqual({ name: text, address, ...rest });
   });
 
   test("places: an address written out is read as the same address, any address", async () => {

@@ -131,6 +131,8 @@ class FakeEngine implements Engine {
   onDial: (address: FakeAddress, events: SocketEvents) => void = () => {};
   /** Its dials are over when they have begun, as towards the own host. */
   connectsAtOnce = false;
+  /** Tells of ends that nobody has been told of, when it is asked. */
+  sees = true;
   /** Called when the core ends a socket or a dial, before it is so. */
   onAbort: (events: SocketEvents) => void = () => {};
 
@@ -186,11 +188,22 @@ class FakeEngine implements Engine {
   close(socket: Socket): void {
     const target = fake(socket);
     if (target.fate !== "open") throw new Error(`${target.name}: closed twice`);
-    if (!target.ended) throw new Error(`${target.name}: closed before its peer has ended`);
+    if (!target.ended && target.text !== "") {
+      throw new Error(`${target.name}: closed before its peer has ended`);
+    }
     target.fate = "closed";
     if (target.gone) return;
     target.gone = true;
     target.events?.onClose(null);
+  }
+
+  adopt(socket: Socket, events: SocketEvents): void {
+    fake(socket).events = events;
+    events.socket = socket;
+  }
+
+  isOpen(socket: Socket): boolean {
+    return !this.sees || (!fake(socket).ended && !fake(socket).resetUnseen);
   }
 
   remote(socket: Socket): string {
