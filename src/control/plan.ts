@@ -41,9 +41,14 @@ export function planJson(options: Options): string {
   const { listen, destinations, ...settings } = options;
   const plan = {
     listen: formatAddress(listen),
-    destinations: destinations.map(({ address, ...each }) => {
-      return { ...each, address: formatAddress(address) };
-    }),
+    destinations: destinations.map((each) => ({
+      name: each.name,
+      address: formatAddress(each.address),
+      slots: each.slots,
+      weight: each.weight,
+      warm: each.warm,
+      backup: each.backup,
+    })),
     ...settings,
   };
   return JSON.stringify(plan, null, 2);

@@ -1,5 +1,5 @@
 // Connections that are opened ahead of their clients, so that a freed slot need not wait for a connect: at high load a
-// gap in the hand-off costs more than its own length (DECISIONS.md). They stand outside of the slots; oldest goes first.
+// gap in the hand-off costs more than its own length (DECISIONS.md). They stand outside of the slots, oldest first.
 //
 //   dial ──> open, waits ──> given to a client ──> its pair's destination side
 //              │  ended by the destination, reset, or old: closed, and another one is opened
