@@ -12,8 +12,10 @@ import type { RowRecord } from "./control/record-ring.ts";
 import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
 import { isLiteral, Names, resolve } from "./control/resolve.ts";
 import { Board } from "./core/board.ts";
-import type { Target } from "./engine/bun.ts";
+import type { Target } from "./engine/dial.ts";
+import { unusable } from "./engine/libc-test.ts";
 import { ListenError, openDescriptor, type ListeningDescriptor } from "./engine/listen.ts";
+import { openCalls } from "./linux/calls.ts";
 import { libc, raiseDescriptorLimit, type Libc } from "./linux/libc.ts";
 import { statusOf, type Status } from "./status.ts";
 import { Supervisor, type CommonPlan } from "./supervisor.ts";
@@ -25,6 +27,9 @@ export type { BalancerEvent, Hooks, Status };
 /** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
 const reservedDescriptorCountMax = 64;
 const reservedDescriptorCountMin = 24;
+/** Of a thread of its own: epoll, wake, listeners; with the libc engine 16 pipes as well. */
+const bunDescriptorCount = 8;
+const libcDescriptorCount = 40;
 /** Below so many connections the operator is told what the descriptor limit allows. */
 const connectionCountFew = 400;
 /** Ports that are picked for several addresses at once before giving up. */
@@ -60,10 +65,11 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const c = given.libc === false ? null : libc;
   requireLibc(options, c);
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
-  const reserved = Math.min(
-    reservedDescriptorCountMax,
-    Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
-  );
+  const reserved =
+    Math.min(
+      reservedDescriptorCountMax,
+      Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
+    ) + ownDescriptorCount(options);
   const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
   const wanted = options.connectionCountMax;
   if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
@@ -77,18 +83,27 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   return running;
 }
 
+/** What threads and connections opened ahead take of the descriptors. */
+function ownDescriptorCount({ threadCount, engine, destinations }: Options): number {
+  const perThread =
+    engine === "libc" ? libcDescriptorCount : threadCount > 1 ? bunDescriptorCount : 0;
+  return threadCount * perThread + destinations.reduce((sum, { warm }) => sum + warm, 0);
+}
+
 /** What this system cannot do is said before anything starts. @throws OptionsError */
 function requireLibc({ threadCount, engine }: Options, c: Libc | null): void {
   const asked = [
     ...(threadCount > 1 ? [`--threads ${threadCount}`] : []),
     ...(engine === "libc" ? ["--engine libc"] : []),
   ];
-  if (c !== null || asked.length === 0) return;
+  const why = c === null ? "the C library of Linux cannot be opened here" : null;
+  const fault = why ?? (engine === "libc" ? unusable(openCalls()) : null);
+  if (fault === null || asked.length === 0) return;
   throw new OptionsError(
     asked.map((argument) => ({
       code: "not-here",
       argument,
-      message: `${argument}: needs the C library of Linux, which cannot be opened here`,
+      message: `${argument}: ${fault}`,
       hint: `without ${argument} it runs everywhere`,
     })),
   );
@@ -192,6 +207,8 @@ class Running implements Balancer {
     this.threads?.send({ kind: "stop" });
     if (this.threads !== null) await stopped;
     this.threads?.drainRecords();
+    const dropped = this.threads?.dropped ?? 0;
+    if (dropped > 0) this.warn(`${dropped} access records found no room on their way`);
     this.onEmpty?.();
     await this.threads?.close();
   }

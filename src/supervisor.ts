@@ -56,7 +56,7 @@ export class Supervisor {
     this.events = events;
     this.clockZero = monotonicMs(c) - performance.now();
     for (let thread = 0; thread < board.size.threadCount; thread += 1) {
-      const [theirs, own] = wakePair(c);
+      const [theirs, own] = common.engine === "libc" ? wakeCounter(c) : wakePair(c);
       this.wakeFds.push(theirs);
       this.ownFds.push(own);
     }
@@ -98,7 +98,9 @@ export class Supervisor {
   async close(): Promise<void> {
     this.ending = true;
     await Promise.all(this.members.map((each) => each.worker.terminate()));
-    for (const fd of [...this.wakeFds.splice(0), ...this.ownFds.splice(0)]) this.c.close(fd);
+    for (const fd of new Set([...this.wakeFds.splice(0), ...this.ownFds.splice(0)])) {
+      this.c.close(fd);
+    }
   }
 
   /** Reads what records are on their way. */
@@ -117,7 +119,8 @@ export class Supervisor {
     onFailure: (error: Error) => void,
   ): { worker: Worker; commands: MessagePort } {
     const { port1: commands, port2 } = new MessageChannel();
-    const own = this.c.dup(this.ownFds[thread] ?? -1); // it is closed with the thread
+    const shared = this.ownFds[thread] ?? -1;
+    const own = this.common.engine === "libc" ? shared : this.c.dup(shared); // Bun closes it with the thread
     const plan: ThreadPlan = { ...this.common, thread, wakeFds: this.wakeFds, wakeFd: own };
     const workerData: WorkerData = {
       plan,
@@ -183,6 +186,13 @@ export class Supervisor {
       member.bornAt = performance.now();
     }, member.restartMs);
   }
+}
+
+/** An eventfd, which is both ends in one. */
+function wakeCounter(c: Libc): readonly [number, number] {
+  const fd = c.eventfd(0, linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC); // the flags are the same numbers
+  if (fd < 0) throw new Error("no descriptors are left");
+  return [fd, fd];
 }
 
 /** Two ends of a socket pair: a write to the first makes the second readable. */

@@ -3,17 +3,24 @@
 import type { EngineName, Options } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
-import { AssertionError } from "./core/assert.ts";
+import { assert, AssertionError } from "./core/assert.ts";
 import { Board, type BoardSize } from "./core/board.ts";
 import { Destinations, type DestinationPlan } from "./core/destination.ts";
-import type { DialAddress, Listening } from "./core/engine.ts";
-import { EventLoop, type Loop } from "./core/loop.ts";
+import type { Acceptor, DialAddress, Listening } from "./core/engine.ts";
+import { endOfTurn, EventLoop, type Alarm, type Loop } from "./core/loop.ts";
 import { Plane } from "./core/plane.ts";
 import { policyOf } from "./core/policy.ts";
 import { Sweep } from "./core/sweep.ts";
-import { BunEngine, type Target } from "./engine/bun.ts";
+import { BunEngine } from "./engine/bun.ts";
+import type { Target } from "./engine/dial.ts";
+import { LibcEngine } from "./engine/libc.ts";
 import { acceptFrom, listenPortably } from "./engine/listen.ts";
+import { openCalls } from "./linux/calls.ts";
 import { libc, writeWake, type Libc } from "./linux/libc.ts";
+
+/** Turns of the loop that a drain waits for what the kernel has queued: at least, and at most while more come. */
+const turnCountMin = 2;
+const turnCountMax = 64;
 
 /** What a thread is made of; it travels to a Worker as it is. */
 export interface ThreadPlan {
@@ -74,11 +81,16 @@ export class DataThread {
   private readonly plan: ThreadPlan;
   private readonly link: ThreadLink;
   private readonly c: Libc | null;
-  private readonly engine: BunEngine;
+  private readonly engine: BunEngine | LibcEngine;
   private readonly sweep: Sweep;
   private readonly destinations: Destinations;
   private readonly listening: { stop(): void }[] = [];
   private draining = false;
+  private broken: AssertionError | null = null;
+  private readonly afterTurn: Alarm;
+  /** Of the turns that a drain waits: how many, and how many clients had come before. */
+  private turnCount = 0;
+  private acceptedBefore = 0;
   /** Called when this thread was woken: perhaps there are commands. */
   onWake: () => void = () => {};
 
@@ -87,8 +99,12 @@ export class DataThread {
     this.plan = plan;
     this.link = link;
     this.c = plan.usesLibc ? libc : null;
-    this.engine = new BunEngine(this.c, (error, events) => this.plane.onFault(error, events));
-    const loop = new EventLoop(now);
+    const onFault: Acceptor["onFault"] = (error, events) => this.plane.onFault(error, events);
+    const calls = plan.engine === "libc" ? openCalls() : null;
+    this.engine =
+      calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
+    const loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
+    this.afterTurn = loop.alarm(() => this.onTurn());
     this.sweep = new Sweep(loop);
     const board = new Board(plan.boardSize, plan.board);
     const plans = options.destinations.map((each, row): DestinationPlan => {
@@ -111,14 +127,7 @@ export class DataThread {
       },
     );
     this.plane = this.planeUpon(board, loop);
-    const { c } = this;
-    if (c !== null && plan.wakeFds.length > 0) {
-      this.plane.tickets.onGrant = (thread) => writeWake(c, plan.wakeFds[thread] ?? -1);
-      this.engine.watch(plan.wakeFd, () => {
-        this.plane.onWake();
-        this.onWake();
-      });
-    }
+    if (plan.wakeFds.length > 0) this.joinOthers();
   }
 
   /** Accepts from its listening descriptors. @throws ListenError */
@@ -131,11 +140,21 @@ export class DataThread {
     plane.onWake(); // whoever had this number before may have been woken in vain
   }
 
-  /** Runs a loop of its own until it is stopped; returns at once where the loop is the runtime's. */
-  run(): void {}
+  /**
+   * Runs a loop of its own until it is stopped; returns at once where the loop is the runtime's.
+   * @throws AssertionError the broken invariant that has ended it; its connections are reset.
+   */
+  run(): void {
+    const { engine } = this;
+    if (!(engine instanceof LibcEngine)) return;
+    engine.run();
+    engine.closeAll();
+    if (this.broken !== null) throw this.broken;
+  }
 
   /** Opens a listener of its own, where there is no libc. @throws ListenError */
   openPortably(target: Target): Listening {
+    assert(this.engine instanceof BunEngine, "thread: the libc engine listens by descriptors");
     const opened = listenPortably(this.engine, target, this.plane, this.listening.length);
     this.listening.push(opened);
     return opened;
@@ -152,16 +171,30 @@ export class DataThread {
         return this.destinations.setAddresses(destination, this.addressesOf(command.targets));
       }
       case "drain":
-        return void this.drain();
+        return this.drain();
       case "stop":
         return this.stop();
     }
   }
 
-  private async drain(): Promise<void> {
-    // What the kernel has queued is accepted first: a listener that closes resets it. After a signal the first
-    // immediate runs before the sockets are looked at, the second one after.
-    for (let turn = 0; turn < 2; turn += 1) await new Promise((done) => setImmediate(done));
+  /** What the kernel has queued is accepted first: a listener that closes resets it. */
+  private drain(): void {
+    this.acceptedBefore = -1;
+    this.turnCount = 0;
+    this.afterTurn.set(endOfTurn);
+  }
+
+  /** After a signal the first turn ends before the sockets are looked at, the second one after. */
+  private onTurn(): void {
+    const accepted = this.plane.numbers.get("accepted");
+    this.turnCount += 1;
+    if (
+      this.turnCount < turnCountMin ||
+      (accepted > this.acceptedBefore && this.turnCount < turnCountMax)
+    ) {
+      this.acceptedBefore = accepted;
+      return this.afterTurn.set(endOfTurn);
+    }
     this.stopListening();
     this.plane.pull(); // those that a batch still holds are not refused for want of a flush
     this.plane.refuseNew();
@@ -172,10 +205,40 @@ export class DataThread {
   private stop(): void {
     this.stopListening();
     this.plane.refuseNew();
-    this.plane.cut();
+    this.plane.cut("drain");
     this.sweep.close();
-    this.engine.unwatch();
+    this.afterTurn.clear();
+    if (this.engine instanceof LibcEngine) this.engine.stop();
+    else this.engine.unwatch();
     this.link.tell({ kind: "stopped" });
+  }
+
+  /** A broken invariant of ours ends this thread. Its connections are reset, so that none takes the cut for an end. */
+  private break(error: AssertionError): void {
+    if (this.broken !== null) return;
+    this.broken = error;
+    try {
+      this.plane.cut("error");
+    } catch {
+      // What is broken may break this too; the rest is closed with the thread.
+    }
+    if (this.engine instanceof LibcEngine) this.engine.stop();
+    else setImmediate(() => void raise(error));
+  }
+
+  /** Other threads wake this one when they have granted it a slot, and it them. */
+  private joinOthers(): void {
+    const { c, engine, plan, plane } = this;
+    if (c === null) return;
+    plane.tickets.onGrant = (thread) => writeWake(c, plan.wakeFds[thread] ?? -1);
+    engine.watch(plan.wakeFd, () => {
+      plane.onWake();
+      this.onWake();
+    });
+    if (!(engine instanceof LibcEngine)) return;
+    // While it is awake it looks by itself, and nobody needs to wake it.
+    engine.afterSleep = () => plane.tickets.stayAwake();
+    engine.beforeSleep = () => plane.onSleep();
   }
 
   private addressesOf(targets: readonly Target[]): DialAddress[] {
@@ -206,7 +269,7 @@ export class DataThread {
         onFault: (error) => {
           link.tell({ kind: "fault", message: String(error) });
           // A broken invariant ends the thread; any other exception costs its own connection.
-          if (error instanceof AssertionError) setImmediate(() => void raise(error));
+          if (error instanceof AssertionError) this.break(error);
         },
       },
     });

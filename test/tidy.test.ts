@@ -94,7 +94,7 @@ describe("imports", () => {
   });
 
   test("tidy: engine imports the core's contract, types of the core, wire and linux", () => {
-    const allowed = /^(?:src\/(?:core\/engine\.ts$|(?:engine|wire|linux)\/)|bun$|node:)/;
+    const allowed = /^(?:src\/(?:core\/(?:engine|loop)\.ts$|(?:engine|wire|linux)\/)|bun$|node:)/;
     const ok = ({ to, typesOnly }: Import) =>
       allowed.test(to) || (typesOnly && to.startsWith("src/core/"));
     expect(broken("src/engine/", ok)).toEqual([]);

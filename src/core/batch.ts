@@ -85,6 +85,11 @@ export class Batch<T extends Waiter> {
     return this.back.count + this.arrived.count + this.fresh.count - this.freshLeftCount;
   }
 
+  /** A slot is on its way to this thread, or there already. */
+  get expectsGrants(): boolean {
+    return this.back.expectsGrants || this.arrived.expectsGrants;
+  }
+
   /** The oldest item of this thread that waits and has not left, or null. */
   peek(): T | null {
     return this.back.oldest() ?? this.arrived.oldest();

@@ -26,6 +26,8 @@ export interface SocketEvents {
   onDialFailed(code: string): void;
   /** Bytes, lent for the time of the call; `Engine.keep` makes them ours. May come while paused, when a reset does. */
   onChunk(chunk: Uint8Array): void;
+  /** So many bytes have gone from this socket to the one it is linked with, and did not pass through the core. */
+  onMoved(size: number): void;
   /** Perhaps there is room to write; comes more often than that is so. */
   onWritable(): void;
   /** The peer has sent its last byte (FIN). We may still write. */
@@ -76,6 +78,13 @@ export interface Engine {
   adopt(socket: Socket, events: SocketEvents): void;
   /** Its peer has neither ended nor reset, as far as can be asked; nothing must have been sent to it. */
   isOpen(socket: Socket): boolean;
+  /**
+   * What comes from each goes to the other, so the engine may move it itself, as long as it keeps the order and tells
+   * `onMoved`; ends, resets and what a target does not take are told as ever.
+   */
+  link?(a: Socket, b: Socket): void;
+  /** Bytes from this socket that the engine holds, on their way to the linked one. */
+  heldSize?(socket: Socket): number;
   /** `host:port` of the peer, IPv4 in its own form, `unix:` for a unix socket; "" when it has gone. */
   remote(socket: Socket): string;
 }

@@ -69,6 +69,10 @@ export class Flow implements SocketEvents {
     else this.pause();
   }
 
+  onMoved(size: number): void {
+    this.size += size;
+  }
+
   /** Our socket has room: the opposite flow goes on. */
   onWritable(): void {
     if (!this.closed) this.other.push();
@@ -114,7 +118,8 @@ export class Flow implements SocketEvents {
 
   /** Bytes that the target will never get. */
   get undeliveredSize(): number {
-    return this.rest === null ? 0 : this.rest.length - this.restFrom;
+    const held = this.socket === null ? 0 : (this.engine.heldSize?.(this.socket) ?? 0);
+    return held + (this.rest === null ? 0 : this.rest.length - this.restFrom);
   }
 
   /** After the last byte: the target's write side is shut, or the pair is done when both directions have ended. */

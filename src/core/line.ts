@@ -48,6 +48,12 @@ export class Line<T extends Waiter> {
     return null;
   }
 
+  /** A slot is on its way, or there already. */
+  get expectsGrants(): boolean {
+    this.skipServed();
+    return this.served !== this.tickets.head(this.line);
+  }
+
   /** Files an item at its place by arrival: at the end as a rule; `publish` then shows it to the other threads. */
   file(item: T): void {
     if (this.held() === this.items.length) this.refile(null);

@@ -127,6 +127,8 @@ export class Pair extends Expiring implements Waiter {
     this.joinedAt = this.host.now();
     this.activeAt = this.joinedAt;
     this.up.connected = true;
+    const { engine } = this.host;
+    if (this.up.socket !== null && down.socket !== null) engine.link?.(this.up.socket, down.socket);
     this.host.onJoined(this);
     this.watchJoined(this.joinedAt);
     this.up.push();

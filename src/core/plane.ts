@@ -11,6 +11,7 @@ import type { Limits } from "./limits.ts";
 import type { ThreadNumbers } from "./numbers.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
+import type { CloseReason } from "./reason.ts";
 import { Once, type Sweep } from "./sweep.ts";
 import { Tickets } from "./tickets.ts";
 
@@ -188,6 +189,14 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.freedAt = -1;
   }
 
+  /** This thread is about to sleep; from now on it is woken. @returns true when there was something to do still. */
+  onSleep(): boolean {
+    this.tickets.awake();
+    if (!this.batch.expectsGrants) return false;
+    this.batch.flush();
+    return true;
+  }
+
   // --- its destination is dialed (IAWLB §16)
 
   onJoined(pair: Pair): void {
@@ -245,9 +254,9 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   }
 
   /** Cuts what is left. @returns how many pairs that were. */
-  cut(): number {
+  cut(reason: CloseReason): number {
     const count = this.pairs.size;
-    for (const pair of this.pairs) pair.settle("drain", "balancer");
+    for (const pair of this.pairs) pair.settle(reason, "balancer");
     this.batch.close();
     this.dialer.close();
     return count;

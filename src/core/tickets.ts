@@ -133,6 +133,11 @@ export class Tickets {
     this.memory.store(this.columns.woken, this.thread, 0);
   }
 
+  /** Our thread looks by itself until it says `awake` again: nobody needs to wake it. */
+  stayAwake(): void {
+    this.memory.store(this.columns.woken, this.thread, 1);
+  }
+
   // --- of our own lines
 
   head(line: number): number {

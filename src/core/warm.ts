@@ -171,6 +171,9 @@ export class WarmConnection implements SocketEvents {
     this.engine.pause(this.socket);
   }
 
+  /** It is linked with nothing. */
+  onMoved(): void {}
+
   onWritable(): void {}
 
   /** The destination does not want to wait for a client. */

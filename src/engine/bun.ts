@@ -1,16 +1,13 @@
 // The engine over Bun's socket handlers. What Bun does that its documentation does not say stands here and in the
 // rules R1–R17, each held by a test of its own (test/engine/bun-facts*.test.ts).
 import type { Socket as BunSocket, SocketHandler } from "bun";
-import { readFileSync } from "node:fs";
 import { connectedAlready } from "../core/engine.ts";
 import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
 import { lastError, linux, type Libc } from "../linux/libc.ts";
-import { encodeIp, encodeUnix, familyOf, portOf } from "../linux/sockaddr.ts";
+import { familyOf } from "../linux/sockaddr.ts";
+import { connectDescriptor, dialed, encode, type Target } from "./dial.ts";
 
 type Native = BunSocket<SocketEvents>;
-
-/** Where to dial: an IP literal without brackets and a port, or the path of a unix socket. */
-export type Target = { readonly ip: string; readonly port: number } | { readonly path: string };
 
 interface Prepared {
   readonly target: Target;
@@ -46,8 +43,7 @@ export class BunEngine implements Engine {
 
   /** @throws when the path of a unix socket is too long, or the IP is no literal and libc would be needed. */
   address(target: Target): DialAddress {
-    const sockaddr = "path" in target ? encodeUnix(target.path) : encodeIp(target.ip, target.port);
-    if (sockaddr === null) throw new RangeError(`not an address: ${JSON.stringify(target)}`);
+    const sockaddr = encode(target);
     return asAddress({
       target,
       sockaddr: this.libc === null ? null : sockaddr,
@@ -107,7 +103,7 @@ export class BunEngine implements Engine {
     const { fd, readyState } = native(socket) as Native & { readonly fd: number }; // missing in Bun's types
     if (this.libc === null || readyState !== 1) return readyState === 1;
     const count = this.libc.recv(fd, peeked, 1, linux.MSG_PEEK | linux.MSG_DONTWAIT);
-    return Number(count) > 0 || (Number(count) < 0 && lastError(this.libc) === "EAGAIN");
+    return count > 0 || (count < 0 && lastError(this.libc) === "EAGAIN");
   }
 
   /** Calls `onReadable` when a byte has come to our end of a socket pair: how another thread wakes this one. */
@@ -206,26 +202,9 @@ export class BunEngine implements Engine {
     family: number,
     events: SocketEvents,
   ): string | null {
-    const kind = linux.SOCK_STREAM | linux.SOCK_NONBLOCK | linux.SOCK_CLOEXEC;
-    const fd = c.socket(family, kind, 0);
-    if (fd < 0) return lastError(c);
-    // Towards this host a connect is over when it returns, though it does not say so: ask again. Then the first bytes
-    // need not wait for a turn of the loop, and a refusal costs no adoption.
-    let isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
-    let code = isConnected ? "" : lastError(c);
-    if (code === "EINPROGRESS") {
-      isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
-      code = isConnected ? "" : lastError(c);
-    }
-    if (!isConnected && code !== "EALREADY") {
-      c.close(fd);
-      // A unix socket whose accept queue is full says EAGAIN: the destination's fault, not ours, as all others here.
-      return code;
-    }
-    if (isConnected && meetsItself(c, fd, sockaddr)) {
-      c.close(fd);
-      return "ECONNREFUSED";
-    }
+    const code = connectDescriptor(c, sockaddr, family);
+    if (code !== null) return code;
+    const { fd, isConnected } = dialed;
     const fault = this.start(
       events,
       () =>
@@ -266,33 +245,7 @@ export class BunEngine implements Engine {
   }
 }
 
-/** A dead port of this host can be given to the very socket that dials it: then it talks to itself. */
-function meetsItself(c: Libc, fd: number, sockaddr: Uint8Array): boolean {
-  if (familyOf(sockaddr) === linux.AF_UNIX || portOf(sockaddr) < ephemeralPortMin) return false;
-  ownLength[0] = sockaddr.length;
-  if (c.getsockname(fd, ownAddress, ownLength) !== 0 || portOf(ownAddress) !== portOf(sockaddr)) {
-    return false;
-  }
-  const [from, to] = familyOf(sockaddr) === linux.AF_INET ? [4, 8] : [8, 24];
-  return ownAddress.subarray(from, to).every((byte, i) => byte === sockaddr[from + i]);
-}
-
-/** The first port that the kernel may choose for a connect. */
-const ephemeralPortMin = readEphemeralPortMin();
-
-function readEphemeralPortMin(): number {
-  try {
-    return (
-      Number.parseInt(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8"), 10) || 1024
-    );
-  } catch {
-    return 1024;
-  }
-}
-
 const peeked = new Uint8Array(new ArrayBuffer(1));
-const ownAddress = new Uint8Array(new ArrayBuffer(28));
-const ownLength = new Uint32Array(new ArrayBuffer(4));
 
 function codeOf(error: Error): string {
   const { code } = error as Error & { code?: unknown }; // system errors of Bun carry their name

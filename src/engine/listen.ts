@@ -4,7 +4,9 @@ import { lstatSync, unlinkSync, type Stats } from "node:fs";
 import type { Acceptor, Listening, SocketEvents } from "../core/engine.ts";
 import { describeError, lastError, linux, type Libc } from "../linux/libc.ts";
 import { encodeIp, encodeUnix, familyOf, portOf } from "../linux/sockaddr.ts";
-import type { BunEngine, Target } from "./bun.ts";
+import type { BunEngine } from "./bun.ts";
+import type { Target } from "./dial.ts";
+import { LibcEngine } from "./libc.ts";
 
 /** A listener that could not be opened: the address and the cause, in one line. */
 export class ListenError extends Error {
@@ -76,9 +78,9 @@ export function openDescriptor(c: Libc, target: Target, backlogCount: number): L
   };
 }
 
-/** Accepts from a descriptor, which stays its owner's, by Bun's handlers. */
+/** Accepts from a descriptor, which stays its owner's. @throws ListenError */
 export function acceptFrom(
-  engine: BunEngine,
+  engine: BunEngine | LibcEngine,
   c: Libc,
   fd: number,
   backlogCount: number,
@@ -87,6 +89,15 @@ export function acceptFrom(
 ): { stop(): void } {
   const own = c.dup(fd);
   if (own < 0) throw new ListenError(`descriptor ${fd}`, lastError(c), "it cannot be shared");
+  if (engine instanceof LibcEngine) {
+    const opened = engine.listen(own, acceptor, listener);
+    return {
+      stop() {
+        opened.stop();
+        c.close(own);
+      },
+    };
+  }
   const opened = Bun.listen<SocketEvents>({
     fd: own,
     allowHalfOpen: true,

@@ -2,7 +2,7 @@
 // way out: `libc` is null where the library cannot be opened.
 import { dlopen, read } from "bun:ffi";
 
-const symbols = {
+export const symbols = {
   socket: { args: ["int", "int", "int"], returns: "int" },
   bind: { args: ["int", "buffer", "uint32_t"], returns: "int" },
   listen: { args: ["int", "int"], returns: "int" },
@@ -10,11 +10,11 @@ const symbols = {
   getsockname: { args: ["int", "buffer", "buffer"], returns: "int" },
   setsockopt: { args: ["int", "int", "int", "buffer", "uint32_t"], returns: "int" },
   close: { args: ["int"], returns: "int" },
-  recv: { args: ["int", "buffer", "uint64_t", "int"], returns: "int64_t" },
+  recv: { args: ["int", "buffer", "usize", "int"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
   eventfd: { args: ["uint32_t", "int"], returns: "int" },
   socketpair: { args: ["int", "int", "int", "buffer"], returns: "int" },
-  write: { args: ["int", "buffer", "uint64_t"], returns: "int64_t" },
+  write: { args: ["int", "buffer", "usize"], returns: "int" },
   clock_gettime: { args: ["int", "buffer"], returns: "int" },
   getrlimit: { args: ["int", "buffer"], returns: "int" },
   setrlimit: { args: ["int", "buffer"], returns: "int" },
@@ -22,10 +22,14 @@ const symbols = {
   __errno_location: { args: [], returns: "ptr" },
 } as const;
 
+/** Names under which the C library may be found, the likelier first; none where this is not Linux. */
+export function libraryNames(): readonly string[] {
+  if (process.platform !== "linux") return [];
+  return ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
+}
+
 function open() {
-  if (process.platform !== "linux") return null;
-  const musl = `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`;
-  for (const name of ["libc.so.6", musl]) {
+  for (const name of libraryNames()) {
     try {
       return dlopen(name, symbols).symbols;
     } catch {
@@ -69,13 +73,17 @@ const errnoNames: Readonly<Record<number, string>> = {
   23: "ENFILE",
   24: "EMFILE",
   30: "EROFS",
+  32: "EPIPE",
   36: "ENAMETOOLONG",
   97: "EAFNOSUPPORT",
   98: "EADDRINUSE",
   99: "EADDRNOTAVAIL",
+  100: "ENETDOWN",
   101: "ENETUNREACH",
+  103: "ECONNABORTED",
   104: "ECONNRESET",
   105: "ENOBUFS",
+  107: "ENOTCONN",
   110: "ETIMEDOUT",
   111: "ECONNREFUSED",
   113: "EHOSTUNREACH",
@@ -86,7 +94,11 @@ const errnoNames: Readonly<Record<number, string>> = {
 /** The name of the last call's error; read it right after the call. */
 export function lastError(c: Libc): string {
   const at = c.__errno_location();
-  const errno = at === null ? 0 : read.i32(at, 0);
+  return errorName(at === null ? 0 : read.i32(at, 0));
+}
+
+/** The system's name of an error, such as `ECONNRESET`. */
+export function errorName(errno: number): string {
   return errnoNames[errno] ?? `errno ${errno}`;
 }
 

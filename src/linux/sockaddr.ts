@@ -48,6 +48,41 @@ export function portOf(address: Uint8Array): number {
   return ((address[2] ?? 0) << 8) | (address[3] ?? 0);
 }
 
+/** `host:port` of an address of the kernel's, IPv4 in its own form, `unix:` for a unix socket; "" for any other. */
+export function textOfAddress(address: Uint8Array): string {
+  const family = familyOf(address);
+  if (family === linux.AF_UNIX) return "unix:";
+  if (family === linux.AF_INET) return `${textOfIpv4(address, 4)}:${portOf(address)}`;
+  if (family !== linux.AF_INET6) return "";
+  const isMapped = mappedPrefix.every((byte, i) => address[8 + i] === byte);
+  const host = isMapped ? textOfIpv4(address, 20) : `[${textOfIpv6(address)}]`;
+  return `${host}:${portOf(address)}`;
+}
+
+/** How an IPv4 address begins that an IPv6 socket shows. */
+const mappedPrefix: readonly number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255];
+
+function textOfIpv4(address: Uint8Array, from: number): string {
+  return `${address[from]}.${address[from + 1]}.${address[from + 2]}.${address[from + 3]}`;
+}
+
+/** The longest run of two zero groups or more becomes `::`, as RFC 5952 has it. */
+function textOfIpv6(address: Uint8Array): string {
+  const groups = Array.from({ length: 8 }, (_, i) => {
+    return (((address[8 + 2 * i] ?? 0) << 8) | (address[9 + 2 * i] ?? 0)).toString(16);
+  });
+  let best = { at: 0, count: 0 };
+  for (let at = 0; at < 8; at += 1) {
+    let count = 0;
+    while (groups[at + count] === "0") count += 1;
+    if (count > best.count) best = { at, count };
+  }
+  if (best.count < 2) return groups.join(":");
+  const left = groups.slice(0, best.at).join(":");
+  const right = groups.slice(best.at + best.count).join(":");
+  return `${left}::${right}`;
+}
+
 function parseIpv4(text: string): Uint8Array | null {
   const parts = text.split(".");
   if (parts.length !== 4) return null;

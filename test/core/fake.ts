@@ -386,7 +386,7 @@ export class FakePlane extends FakeFleet {
   /** Everything leaves: nothing may be held afterwards. */
   end(): void {
     this.plane.refuseNew();
-    this.plane.cut();
+    this.plane.cut("drain");
     this.check();
     const { pairs, batch } = this.plane;
     if (pairs.size + batch.count + Math.max(...this.board.used) !== 0) throw new Error("held");

@@ -275,7 +275,7 @@ describe("plane: the end", () => {
     it.accept();
     it.plane.pull();
     it.plane.refuseNew();
-    expect(it.plane.cut()).toBe(2);
+    expect(it.plane.cut("drain")).toBe(2);
     expect([client.fate, server.fate, it.dial(1).fate]).toEqual(["reset", "reset", "reset"]);
     expect(it.ends).toEqual(["drain balancer", "drain balancer"]);
     it.end();
