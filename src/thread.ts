@@ -147,8 +147,11 @@ export class DataThread {
   run(): void {
     const { engine } = this;
     if (!(engine instanceof LibcEngine)) return;
-    engine.run();
-    engine.closeAll();
+    try {
+      engine.run();
+    } finally {
+      engine.closeAll(); // its descriptors are ours to close, whatever has ended it
+    }
     if (this.broken !== null) throw this.broken;
   }
 
