@@ -1,22 +1,15 @@
 // The composition root: builds a data plane from options, starts it, reads it, drains and stops it.
 // Origin: IAWLB §3, the main program.
-import {
-  OptionsError,
-  readOptions,
-  type Address,
-  type GivenOptions,
-  type Options,
-} from "./control/options.ts";
+import { readOptions, type Address, type GivenOptions, type Options } from "./control/options.ts";
 import { withNames } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
 import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
 import { isLiteral, Names, resolve } from "./control/resolve.ts";
 import { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
-import { unusable } from "./engine/libc-test.ts";
 import { ListenError, openDescriptor, type ListeningDescriptor } from "./engine/listen.ts";
-import { openCalls } from "./linux/calls.ts";
-import { libc, raiseDescriptorLimit, type Libc } from "./linux/libc.ts";
+import { libc, type Libc } from "./linux/libc.ts";
+import { connectionLimit, requireSystem } from "./system.ts";
 import { statusOf, type Status } from "./status.ts";
 import { Supervisor, type CommonPlan } from "./supervisor.ts";
 import { DataThread, type ThreadCommand, type ThreadEvent } from "./thread.ts";
@@ -24,19 +17,11 @@ import { DataThread, type ThreadCommand, type ThreadEvent } from "./thread.ts";
 export { ListenError };
 export type { BalancerEvent, Hooks, Status };
 
-/** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
-const reservedDescriptorCountMax = 64;
-const reservedDescriptorCountMin = 24;
-/** Of a thread of its own: epoll, wake, listeners; with the libc engine 16 pipes as well. */
-const bunDescriptorCount = 8;
-const libcDescriptorCount = 40;
-/** Below so many connections the operator is told what the descriptor limit allows. */
-const connectionCountFew = 400;
+/** Places for waiting clients on the board, in each line of a thread; who finds none waits behind them. */
+const placeCountMin = 1_024;
+const placeCountMax = 65_536;
 /** Ports that are picked for several addresses at once before giving up. */
 const pickCountMax = 16;
-/** Where the limit cannot be asked. */
-const descriptorCountFallback = 1024;
-
 export interface Balancer {
   /** As bound: `127.0.0.1:40123`, `[::]:8080`, `unix:/path`. */
   readonly addresses: readonly string[];
@@ -63,50 +48,13 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const options = readOptions(given);
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
-  requireLibc(options, c);
-  const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
-  const reserved =
-    Math.min(
-      reservedDescriptorCountMax,
-      Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
-    ) + ownDescriptorCount(options);
-  const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
-  const wanted = options.connectionCountMax;
-  if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
-    const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
-    const message = `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`;
-    safeHooks.event?.({ kind: "warning", message });
-  }
-  const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
+  requireSystem(options, c);
+  const connectionCountMax = connectionLimit(options, (message) =>
+    safeHooks.event?.({ kind: "warning", message }),
+  );
   const running = new Running({ ...options, connectionCountMax }, c, safeHooks);
   await running.start();
   return running;
-}
-
-/** What threads and connections opened ahead take of the descriptors. */
-function ownDescriptorCount({ threadCount, engine, destinations }: Options): number {
-  const perThread =
-    engine === "libc" ? libcDescriptorCount : threadCount > 1 ? bunDescriptorCount : 0;
-  return threadCount * perThread + destinations.reduce((sum, { warm }) => sum + warm, 0);
-}
-
-/** What this system cannot do is said before anything starts. @throws OptionsError */
-function requireLibc({ threadCount, engine }: Options, c: Libc | null): void {
-  const asked = [
-    ...(threadCount > 1 ? [`--threads ${threadCount}`] : []),
-    ...(engine === "libc" ? ["--engine libc"] : []),
-  ];
-  const why = c === null ? "the C library of Linux cannot be opened here" : null;
-  const fault = why ?? (engine === "libc" ? unusable(openCalls()) : null);
-  if (fault === null || asked.length === 0) return;
-  throw new OptionsError(
-    asked.map((argument) => ({
-      code: "not-here",
-      argument,
-      message: `${argument}: ${fault}`,
-      hint: `without ${argument} it runs everywhere`,
-    })),
-  );
 }
 
 interface OpenListener {
@@ -158,7 +106,10 @@ class Running implements Balancer {
     this.board = new Board({
       destinationCountMax: options.destinations.length,
       threadCount: options.threadCount,
-      waiterCountMax: options.connectionCountMax,
+      waiterCountMax: Math.min(
+        options.connectionCountMax,
+        Math.max(placeCountMin, Math.min(options.queueCountMax, placeCountMax)),
+      ),
     });
     options.destinations.forEach((each, row) => {
       this.board.fill(row, each.slots, each.weight, (this.targets[row] ?? []).length > 0);

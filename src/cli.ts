@@ -101,6 +101,11 @@ async function runUntilSignal(
   try {
     program = await start({ ...access, event: report });
   } catch (error) {
+    if (error instanceof OptionsError) {
+      printMistakes(error.mistakes);
+      process.exitCode = 2;
+      return;
+    }
     if (!(error instanceof ListenError)) throw error;
     failure(error.message);
     process.exitCode = 1;

@@ -46,7 +46,7 @@ type EpisodeName = (typeof episodeNames)[number];
 export interface BoardSize {
   readonly destinationCountMax: number;
   readonly threadCount: number;
-  /** Clients that may wait at once in one line of a thread. */
+  /** Clients in one line of a thread that other threads can see; more wait behind them. */
   readonly waiterCountMax: number;
 }
 

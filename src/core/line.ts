@@ -2,6 +2,7 @@
 //
 //   items    [ . | a | . | c | d | e | f | . ]
 //                  ^served   ^head       ^tail      before `head`: claimed, a grant is on its way (or it was served)
+//   beyond   [ g | h ]       no place is free: filed when one is
 import { assert } from "./assert.ts";
 import type { Tickets } from "./tickets.ts";
 
@@ -28,6 +29,9 @@ export class Line<T extends Waiter> {
   private served: number;
   private tail: number;
   private newest = 0;
+  /** Oldest first, all newer than those that are filed. */
+  private readonly beyond: T[] = [];
+  private leftCount = 0;
 
   constructor(tickets: Tickets, line: number) {
     this.tickets = tickets;
@@ -56,11 +60,19 @@ export class Line<T extends Waiter> {
 
   /** Files an item at its place by arrival: at the end as a rule; `publish` then shows it to the other threads. */
   file(item: T): void {
-    if (this.held() === this.items.length) this.refile(null);
     this.count += 1;
+    if (this.isFull() && this.leftCount > 0) this.refile(null);
     const isEmpty = this.tickets.head(this.line) === this.tail;
-    if (isEmpty || item.order > this.newest) return this.append(item);
-    if (!this.prepend(item)) this.refile(item);
+    const isNewest = isEmpty || item.order > this.newest;
+    if (this.isFull() || this.beyond.length > 0) {
+      const last = this.beyond.at(-1);
+      this.beyond.push(item);
+      if (!isNewest || (last !== undefined && last.order > item.order)) this.refile(null);
+    } else if (isNewest) {
+      this.append(item);
+    } else if (!this.prepend(item)) {
+      this.refile(item);
+    }
   }
 
   /** One step for all that was filed since (IAWLB §38). */
@@ -71,13 +83,8 @@ export class Line<T extends Waiter> {
   /** An item of this line has left. */
   leave(): void {
     this.count -= 1;
-    // Those at the head go at once, so that nobody takes them for the oldest.
-    for (;;) {
-      const head = this.tickets.head(this.line);
-      const isEmpty = head === this.tickets.tail(this.line);
-      if (isEmpty || this.itemAt(head)?.left !== true) return;
-      if (this.tickets.claimOwn(this.line, head, (head + 1) | 0)) this.clear(head);
-    }
+    this.leftCount += 1;
+    this.dropLeft();
   }
 
   /** The item of a place that this thread has just claimed, or null when it has left. */
@@ -86,6 +93,7 @@ export class Line<T extends Waiter> {
     const item = this.items[index] ?? null;
     this.items[index] = null;
     this.tickets.clear(this.line, place);
+    this.dropLeft();
     return this.counted(item);
   }
 
@@ -102,10 +110,28 @@ export class Line<T extends Waiter> {
       this.items[index] = null;
       receive(row, this.counted(item));
     }
+    this.dropLeft();
+  }
+
+  /** Those at the head that have left go at once, so that nobody takes them for the oldest. */
+  private dropLeft(): void {
+    while (this.leftCount > 0) {
+      const head = this.tickets.head(this.line);
+      const isEmpty = head === this.tickets.tail(this.line);
+      if (isEmpty || this.itemAt(head)?.left !== true) break;
+      if (!this.tickets.claimOwn(this.line, head, (head + 1) | 0)) continue;
+      this.clear(head);
+      this.leftCount -= 1;
+    }
+    this.fileBeyond();
   }
 
   private counted(item: T | null): T | null {
-    if (item === null || item.left) return null;
+    if (item === null) return null;
+    if (item.left) {
+      this.leftCount -= 1;
+      return null;
+    }
     this.count -= 1;
     item.place = Place.nowhere;
     return item;
@@ -139,14 +165,38 @@ export class Line<T extends Waiter> {
     this.publish();
     let head = this.tickets.head(this.line);
     while (!this.tickets.claimOwn(this.line, head, this.tail)) head = this.tickets.head(this.line);
-    const items: T[] = added === null ? [] : [added];
+    const items = this.beyond.splice(0);
+    if (added !== null) items.push(added);
     for (let at = head; at !== this.tail; at = (at + 1) | 0) {
       const item = this.itemAt(at);
-      if (item !== null && !item.left) items.push(item);
+      if (item !== null) items.push(item);
       this.clear(at);
     }
-    assert(this.held() + items.length <= this.items.length, "line: more items than places");
-    for (const item of items.toSorted((a, b) => a.order - b.order)) this.append(item);
+    const live = items.filter((each) => !each.left);
+    this.leftCount -= items.length - live.length;
+    for (const item of live.toSorted((a, b) => a.order - b.order)) {
+      if (this.isFull()) this.beyond.push(item);
+      else this.append(item);
+    }
+    this.publish();
+  }
+
+  private isFull(): boolean {
+    return this.held() === this.items.length;
+  }
+
+  /** Places have become free. */
+  private fileBeyond(): void {
+    if (this.beyond.length === 0) return;
+    if (this.isFull() && 2 * this.leftCount > this.items.length) return this.refile(null);
+    let filed = 0;
+    for (const item of this.beyond) {
+      if (this.isFull()) break;
+      if (item.left) this.leftCount -= 1;
+      else this.append(item);
+      filed += 1;
+    }
+    this.beyond.splice(0, filed);
     this.publish();
   }
 

@@ -1,0 +1,62 @@
+// What this system allows: whether the libc engine and threads can run, how many connections its descriptors serve.
+import { OptionsError, type Mistake, type Options } from "./control/options.ts";
+import { unusable } from "./engine/libc-test.ts";
+import { openCalls } from "./linux/calls.ts";
+import { libc, raiseDescriptorLimit, type Libc } from "./linux/libc.ts";
+
+/** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
+const reservedDescriptorCountMax = 64;
+const reservedDescriptorCountMin = 24;
+/** Of a thread of its own: epoll, wake, listeners; with the libc engine 16 pipes as well. */
+const bunDescriptorCount = 8;
+const libcDescriptorCount = 40;
+/** Below so many connections the operator is told what the descriptor limit allows. */
+const connectionCountFew = 400;
+/** Where the limit cannot be asked. */
+const descriptorCountFallback = 1024;
+
+/** What was asked for and cannot be had here is said before anything starts. @throws OptionsError */
+export function requireSystem({ threadCount, engine }: Options, c: Libc | null): void {
+  const mistakes: Mistake[] = [];
+  const noLibc = "the C library of Linux cannot be opened here";
+  if (threadCount > 1 && c === null) mistakes.push(notHere(`--threads ${threadCount}`, noLibc));
+  if (engine === "libc") {
+    const fault = c === null ? noLibc : unusable(openCalls());
+    if (fault !== null) mistakes.push(notHere("--engine libc", fault));
+  }
+  if (mistakes.length > 0) throw new OptionsError(mistakes);
+}
+
+/**
+ * Raises the limit of descriptors as far as it goes.
+ * @returns how many clients may be connected at once: two descriptors each.
+ */
+export function connectionLimit(options: Options, onWarning: (message: string) => void): number {
+  const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
+  const reserved =
+    Math.min(
+      reservedDescriptorCountMax,
+      Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
+    ) + ownDescriptorCount(options);
+  const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
+  const wanted = options.connectionCountMax;
+  if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
+    const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
+    onWarning(
+      `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`,
+    );
+  }
+  return wanted === 0 ? possible : Math.min(wanted, possible);
+}
+
+/** What threads and connections opened ahead take of the descriptors. */
+function ownDescriptorCount({ threadCount, engine, destinations }: Options): number {
+  const perThread =
+    engine === "libc" ? libcDescriptorCount : threadCount > 1 ? bunDescriptorCount : 0;
+  return threadCount * perThread + destinations.reduce((sum, { warm }) => sum + warm, 0);
+}
+
+function notHere(argument: string, fault: string): Mistake {
+  const hint = `without ${argument} it runs everywhere`;
+  return { code: "not-here", argument, message: `${argument}: ${fault}`, hint };
+}
