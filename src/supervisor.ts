@@ -170,10 +170,12 @@ export class Supervisor {
     const member = this.members[thread];
     if (member === undefined) return; // it never started
     const connectionCount = reclaim(this.board, thread);
+    this.drainRecords(); // it may have died before it could tell of its last
     this.members.forEach((_, other) => other !== thread && this.wake(other));
     const isYoung = performance.now() - member.bornAt < youngMs;
-    member.restartMs = isYoung ? Math.min(2 * member.restartMs, restartMsMax) : restartMsMin;
-    this.events.onDeath(thread, cause, connectionCount, member.restartMs);
+    const restartMs = isYoung ? member.restartMs : restartMsMin;
+    member.restartMs = Math.min(2 * restartMs, restartMsMax);
+    this.events.onDeath(thread, cause, connectionCount, restartMs);
     setTimeout(() => {
       if (this.ending) return this.onOver(thread);
       const again = () => {
@@ -184,7 +186,7 @@ export class Supervisor {
       member.worker = worker;
       member.commands = commands;
       member.bornAt = performance.now();
-    }, member.restartMs);
+    }, restartMs);
   }
 }
 

@@ -167,10 +167,12 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** Too many wait: the newest are refused. */
   stay(pair: Pair): boolean {
     const nowMs = this.loop.now();
-    if (this.board.total("queued") < this.limits.queueCountMax) {
-      this.startWaiting(pair, nowMs);
-      if (this.board.total("queued") <= this.limits.queueCountMax) return true;
+    // Counted first: of two threads at once only one gets the last place.
+    if (this.board.addTotal("queued", 1) <= this.limits.queueCountMax) {
+      this.onWaiting(pair, nowMs);
+      return true;
     }
+    this.board.addTotal("queued", -1);
     this.board.isNews("queueRefused", nowMs, 0);
     if (this.board.setFlag("queueFull", true)) this.events.onQueueFull(true);
     pair.settle("queue-full", "balancer");
@@ -291,10 +293,14 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   }
 
   private startWaiting(pair: Pair, nowMs: number): void {
+    if (!pair.waiting) this.board.addTotal("queued", 1);
+    this.onWaiting(pair, nowMs);
+  }
+
+  private onWaiting(pair: Pair, nowMs: number): void {
     if (!pair.waiting) {
       pair.waiting = true;
       this.numbers.add("queued", 1);
-      this.board.addTotal("queued", 1);
       if (!pair.waited) this.numbers.add("waited", 1);
       pair.waited = true;
     }

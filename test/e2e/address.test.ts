@@ -5,7 +5,7 @@ import { existsSync, lstatSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CLI, client, deadPort, echoServer, sink, tagServer, unixPlace, until } from "../net.ts";
 import { folder, run } from "./program.ts";
-import { byCommandLine, embed, portably, spawn, type Spawned, type Way } from "./ways.ts";
+import { byCommandLine, embed, portably, refused, spawn, type Spawned, type Way } from "./ways.ts";
 
 /** Sends a line, gets it back, and ends in order. */
 async function echo(place: string | number, from?: string): Promise<void> {
@@ -75,14 +75,6 @@ describe("address", () => {
     expect(stderr).toContain(`cannot listen on ${server.address}: Address already in use`);
   });
 });
-
-/** A balancer that does not come to listen. */
-async function refused(args: readonly string[]): Promise<{ code: number; stderr: string }> {
-  const command = [process.execPath, CLI, ...args];
-  const child = Bun.spawn(command, { stdio: ["ignore", "ignore", "pipe"], timeout: 20_000 });
-  const [code, stderr] = await Promise.all([child.exited, new Response(child.stderr).text()]);
-  return { code, stderr };
-}
 
 describe("unix", () => {
   const sides: { way: Way; from: "tcp" | "unix"; to: "tcp" | "unix" }[] = [

@@ -61,6 +61,7 @@ describe.each(ways)("deadline, %s", (way) => {
     await until(() => answered.text === "so be it", "the answer");
     answered.send("and more");
     using quiet = await client(balancer.port); // says nothing, so nobody owes it an answer
+    await until(() => server.peers.length === 2, "the quiet one at the server");
     using waiting = await client(balancer.port);
     waiting.send("hello?");
     await until(() => waiting.over, "the reset");

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { blackhole, client, deadPort, echoServer, tagServer, until, type Peer } from "../net.ts";
-import { embed, endings, spawn, start, ways, waysInProcess } from "./ways.ts";
+import { embed, endings, inTurn, spawn, start, ways, waysInProcess } from "./ways.ts";
 
 describe.each(ways)("failure, %s", (way) => {
   test("refused: one live destination among dead ones serves every client", async () => {
@@ -26,13 +26,14 @@ describe.each(ways)("failure, %s", (way) => {
     using hole = blackhole();
     using server = tagServer("alive");
     const options = ["--connect-timeout", "300ms"];
-    await using balancer = await start(way, [...options, hole.address, server.address]);
+    const destinations = inTurn(way, hole.address, server.address);
+    await using balancer = await start(way, [...options, ...destinations]);
     using peer = await client(balancer.port);
     peer.finish();
     await until(() => peer.over, "the answer");
     expect(peer.text).toBe("alive");
     const [ended] = await balancer.finish(1);
-    expect(ended).toMatchObject({ reason: "done", tried: [hole.address] });
+    expect(ended).toMatchObject({ reason: "done", tried: ["first"], destination: "second" });
     expect(ended?.totalMs).toBeGreaterThanOrEqual(300);
     expect(ended?.totalMs).toBeLessThan(1_500);
   });
@@ -41,6 +42,7 @@ describe.each(ways)("failure, %s", (way) => {
     using hole = blackhole();
     await using balancer = await start(way, ["--slots", "1", hole.address]);
     using peer = await client(balancer.port);
+    await balancer.when(({ destinations }) => destinations[0]?.used === 1, "its dial");
     using witness = await client(balancer.port); // accepted later: so the one before it is dialing
     witness.reset();
     await until(() => balancer.ended.length === 1, "the witness has left");
@@ -66,11 +68,11 @@ describe.each(waysInProcess)("failure, %s", (way) => {
     for (const peer of peers) peer.finish();
     await until(() => peers.every((peer) => peer.over), "all answers");
     expect(peers.map((peer) => peer.text)).toEqual(peers.map((_, i) => `client ${i}`));
+    const ended = await balancer.finish(30); // also the time in which the last events come from the threads
+    expect(new Set(endings(ended))).toEqual(new Set(["done -- client"]));
     const kinds = balancer.events.map((event) => event.kind);
     expect(kinds.filter((kind) => kind === "destination-out").length).toBeGreaterThanOrEqual(2);
     expect(kinds.filter((kind) => kind === "destination-back").length).toBe(1);
-    const ended = await balancer.finish(30);
-    expect(new Set(endings(ended))).toEqual(new Set(["done -- client"]));
     expect(server.peers.length).toBe(30);
   });
 

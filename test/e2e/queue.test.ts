@@ -1,63 +1,23 @@
 // Clients that wait: their order, how many of them, how long, and what their leaving means.
 
 import { describe, expect, test } from "bun:test";
-import { client, echoServer, knock, serve, until, type Peer, type Server } from "../net.ts";
+import { client, echoServer, knock, until, type Peer } from "../net.ts";
+import { counter } from "./counter.ts";
 import { byCommandLine, embed, endings, start, ways, waysInProcess } from "./ways.ts";
-
-interface Counter extends Server {
-  /** What the clients have said, in the order in which they were served. */
-  readonly served: readonly string[];
-  readonly serving: number;
-  /** Most clients ever served at the same time. */
-  readonly servingMax: number;
-}
-
-/** Hears a client to its end, then answers after `ms`; counts its clients from accept to answer. */
-function counter(ms = 0): Counter {
-  const served: string[] = [];
-  let serving = 0;
-  let servingMax = 0;
-  const answer = (peer: Peer) => {
-    served.push(peer.text);
-    serving -= 1;
-    peer.send(`served ${peer.text}`);
-    peer.finish();
-  };
-  const server = serve({
-    onOpen() {
-      serving += 1;
-      servingMax = Math.max(servingMax, serving);
-    },
-    onEnd: (peer) => (ms === 0 ? answer(peer) : setTimeout(() => answer(peer), ms)),
-  });
-  return {
-    ...server,
-    served,
-    get openCount() {
-      return server.openCount;
-    },
-    get serving() {
-      return serving;
-    },
-    get servingMax() {
-      return servingMax;
-    },
-  };
-}
 
 describe.each(waysInProcess)("queue, %s", (way) => {
   test("order: 500 waiting clients are served in the order of their arrival", async () => {
     using server = counter();
     await using balancer = await embed(["--slots", "1", server.address], way);
     using holder = await client(balancer.port);
+    await until(() => server.serving === 1, "the holder at the server");
     const peers: Peer[] = [];
     for (let i = 0; i < 500; i++) {
       peers.push(await client(balancer.port));
-      await until(() => balancer.status().accepted === i + 2, `client ${i} accepted`);
+      await until(() => balancer.status().queue.waiting === i + 1, `client ${i} waits`);
       peers[i]?.send(`${i}`);
       peers[i]?.finish();
     }
-    expect(balancer.status().queue.waiting).toBe(500);
     expect(server.served).toEqual([]);
     holder.finish();
     await until(() => peers.every((peer) => peer.over), "all answers");
@@ -74,14 +34,18 @@ describe.each(waysInProcess)("queue, %s", (way) => {
     const options = ["--slots", "1", "--queue-max", "2"];
     await using balancer = await embed([...options, server.address], way);
     const peers: Peer[] = [];
+    const { status } = balancer;
+    const placed = () =>
+      server.serving + status().queue.waiting + (status().closed["queue-full"] ?? 0);
     for (let i = 0; i < 5; i++) {
       peers.push(await knock(balancer.port));
-      await until(() => balancer.status().accepted === i + 1, `client ${i} accepted`);
+      await until(() => placed() === i + 1, `client ${i} has its place`);
     }
     await until(() => peers[3]?.over && peers[4]?.over, "two refusals");
     expect(peers.map((peer) => peer.code)).toEqual(["", "", "", "ECONNRESET", "ECONNRESET"]);
     expect(balancer.status().queue.waiting).toBe(2);
     const told = () => balancer.events.filter(({ kind }) => kind.startsWith("queue"));
+    await until(() => told().length > 0, "the word of it");
     expect(told()).toEqual([{ kind: "queue-full" }]);
     for (const peer of peers.slice(0, 3)) peer.finish();
     await until(() => peers.every((peer) => peer.over), "three answers");
@@ -119,7 +83,7 @@ describe.each(waysInProcess)("queue, %s", (way) => {
     const options = ["--slots", "1", "--queue-max", "1"];
     await using balancer = await embed([...options, server.address], way);
     using holder = await client(balancer.port);
-    await until(() => balancer.status().accepted === 1, "the holder accepted");
+    await until(() => server.serving === 1, "the holder at the server");
     for (let i = 0; i < 20; i++) {
       using peer = await client(balancer.port);
       await until(() => balancer.status().queue.waiting === 1, "a waiting client");
@@ -148,6 +112,7 @@ describe.each(ways)("queue, %s", (way) => {
     using peer = await client(balancer.port);
     peer.send("patient");
     peer.finish();
+    await balancer.when(({ queue }) => queue.waiting === 1, "it waits");
     using witness = await client(balancer.port); // accepted later: so the one before it waits
     witness.finish();
     holder.finish();

@@ -2,10 +2,10 @@
 // or the portable way. All take the same arguments and tell the same of every connection that has ended.
 
 import { expect } from "bun:test";
-import { balance, type BalancerEvent, type Status } from "../../src/balancer.ts";
+import { balance, type Balancer, type BalancerEvent, type Status } from "../../src/balancer.ts";
 import type { AccessRecord } from "../../src/control/access-log.ts";
 import { parseOptions } from "../../src/control/options.ts";
-import { spawnBalancer, until, type RunningBalancer, type SpawnOptions } from "../net.ts";
+import { CLI, spawnBalancer, until, type RunningBalancer, type SpawnOptions } from "../net.ts";
 
 /** What the balancer tells of a connection; the names are those of the library. */
 export type Ended = Pick<
@@ -25,12 +25,19 @@ export type Ended = Pick<
   | "reason"
 >;
 
-interface Balancing extends AsyncDisposable {
+export interface Balancing extends AsyncDisposable {
   readonly address: string;
   /** 0 for a unix socket. */
   readonly port: number;
   /** Connections that have ended, oldest first. */
   readonly ended: readonly Ended[];
+  /** null: a process of its own cannot be asked. */
+  status(): Status | null;
+  /**
+   * Waits until the status is so, for threads accept in any order. Where it cannot be asked there is one thread, and
+   * who connects first is first.
+   */
+  when(isSo: (status: Status) => boolean, what: string): Promise<void>;
   /**
    * Waits until `count` connections have ended, and makes sure that nothing is left of them: no slot, no place in the
    * queue, no socket. The balancer stops. @returns the connections by number of arrival.
@@ -39,6 +46,8 @@ interface Balancing extends AsyncDisposable {
 }
 
 export interface InProcess extends Balancing {
+  /** What the library has given. */
+  readonly balancer: Balancer;
   status(): Status;
   readonly events: readonly BalancerEvent[];
   drain(): Promise<void>;
@@ -51,31 +60,57 @@ export interface Spawned extends Balancing {
 export const byCommandLine = "by the command line";
 const byDescriptor = "in process, by descriptor";
 export const portably = "in process, the portable way";
-export type Way = typeof byCommandLine | typeof byDescriptor | typeof portably;
-export const ways: readonly Way[] = [byCommandLine, byDescriptor, portably];
-export const waysInProcess = [byDescriptor, portably] as const;
+const byThreads = "in three threads";
+const byLibc = "over the libc engine";
+const byLibcThreads = "over the libc engine, in three threads";
+const spawnWays = { [byCommandLine]: [] } as const;
+const embedWays = {
+  [byDescriptor]: [],
+  [portably]: [],
+  [byThreads]: ["--threads", "3"],
+  [byLibc]: ["--engine", "libc"],
+  [byLibcThreads]: ["--engine", "libc", "--threads", "3"],
+} as const;
+type WayInProcess = keyof typeof embedWays;
+export type Way = keyof typeof spawnWays | WayInProcess;
+export const waysInProcess = Object.keys(embedWays) as readonly WayInProcess[]; // its own keys
+export const ways: readonly Way[] = [byCommandLine, ...waysInProcess];
+
+/** Threads take turns each for itself: what is strict in one thread is so on average among several. */
+export function isOneThread(way: Way): boolean {
+  return way !== byThreads && way !== byLibcThreads;
+}
+
+/** Arguments by which a first client goes to `first`, whichever thread accepts it, and then to `second`. */
+export function inTurn(way: Way, first: string, second: string): string[] {
+  // Each thread begins its turns with another destination; a hash is the same in all of them.
+  const policy = isOneThread(way) ? [] : ["--policy", "hash"];
+  return [...policy, `${first},name=first,weight=100`, `${second},name=second`];
+}
 
 /** Starts a balancer on a free port of 127.0.0.1, unless `args` begin with another address to listen on. */
 export function start(way: Way, args: readonly string[]): Promise<Balancing> {
-  return way === byCommandLine ? spawn(args) : embed(args, way);
+  return way === byCommandLine ? spawn([...spawnWays[way], ...args]) : embed(args, way);
 }
 
 /** In this process, where the numbers of its status can be read at any time. */
 export async function embed(
   args: readonly string[],
-  way: Exclude<Way, typeof byCommandLine> = byDescriptor,
+  way: WayInProcess = byDescriptor,
 ): Promise<InProcess> {
   const ended: Ended[] = [];
   const events: BalancerEvent[] = [];
-  const options = parseOptions(["127.0.0.1:0", ...args]);
+  const options = parseOptions([...embedWays[way], "127.0.0.1:0", ...args]);
   const balancer = await balance(
-    { ...options, libc: way === byDescriptor },
+    { ...options, libc: way !== portably },
     { access: (record) => void ended.push(record), event: (event) => void events.push(event) },
   );
   return {
+    balancer,
     address: balancer.addresses[0] ?? "",
     port: balancer.port,
     ended,
+    when: async (isSo, what) => void (await until(() => isSo(balancer.status()), what)),
     events,
     status: () => balancer.status(),
     drain: () => balancer.drain(),
@@ -122,6 +157,8 @@ export async function spawn(
     get ended() {
       return balancer.stdout.map(toEnded);
     },
+    status: () => null,
+    when: async () => {},
     async finish(count) {
       await until(() => balancer.stdout.length >= count, `${count} lines of ended connections`);
       expect(await balancer.stop()).toBe(0);
@@ -131,6 +168,14 @@ export async function spawn(
     },
     [Symbol.asyncDispose]: () => balancer[Symbol.asyncDispose](),
   };
+}
+
+/** A balancer that does not come to listen. */
+export async function refused(args: readonly string[]): Promise<{ code: number; stderr: string }> {
+  const command = [process.execPath, CLI, ...args];
+  const child = Bun.spawn(command, { stdio: ["ignore", "ignore", "pipe"], timeout: 20_000 });
+  const [code, stderr] = await Promise.all([child.exited, new Response(child.stderr).text()]);
+  return { code, stderr };
 }
 
 interface JsonLine extends Ended {
