@@ -84,6 +84,7 @@ export class Dialer implements WarmHost {
     return !isOver && this.dial(pair, destination, nowMs);
   }
 
+  /** Opens nothing ahead any more. */
   close(): void {
     this.afterRest.clear();
     for (const pool of this.warmPools) pool?.close();

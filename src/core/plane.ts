@@ -251,6 +251,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** No more clients; those that wait are refused. Joined pairs and dials go on. */
   refuseNew(): void {
     this.stopping = true;
+    this.dialer.close();
     for (const pair of this.pairs)
       if (pair.state === "waiting") pair.settle("shutdown", "balancer");
   }
