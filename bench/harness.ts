@@ -2,7 +2,7 @@
 
 import type { Environment } from "./environment.ts";
 import { Load, missingCompiler, missingWrk } from "./load.ts";
-import { PEERS, missing } from "./programs.ts";
+import { ENGINES, PEERS, missing } from "./programs.ts";
 import type { Peer } from "./programs.ts";
 import type { RowResult } from "./report.ts";
 import type { Bench, Row } from "./row.ts";
@@ -20,12 +20,12 @@ export const SMALL: BenchOptions = { small: true, rounds: undefined, peers: PEER
 export async function openBench(options: BenchOptions): Promise<OpenBench> {
   // An interrupt must go by way of the exit handlers, which end what was started.
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(130));
-  const installed = options.peers.filter((name) => missing(name) === null);
+  const installed = [...ENGINES, ...options.peers].filter((name) => missing(name) === null);
   return {
     small: options.small,
     rounds: options.rounds,
     peers: options.peers,
-    programs: ["iawlb", ...installed],
+    programs: installed,
     load: await Load.open(),
     say: (line) => void process.stdout.write(`${line}\n`),
   };
@@ -38,7 +38,7 @@ export async function runRow(
   environment: Environment,
 ): Promise<RowResult> {
   const blocked = blockers(row);
-  const absent = bench.peers.map(missing).filter((line) => line !== null);
+  const absent = [...ENGINES, ...bench.peers].map(missing).filter((line) => line !== null);
   return {
     row: row.name,
     title: row.title,

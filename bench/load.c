@@ -3,12 +3,13 @@
 //   child CPU COMMAND...             exec COMMAND on one core (-1: any), ended when its parent dies
 //   awake                            keeps its core from sleeping, giving way to all others
 //   serve COUNT keep|close           destinations that answer at once; prints their ports
-//   slots COUNT                      destinations that serve one connection at a time and really sleep
+//   slots COUNT loopback|any         destinations that serve one connection at a time and really sleep
 //   connect PORT COUNT INFLIGHT TEXT closed loop: open, send TEXT, read to the end, close
 //   burst PORT COUNT SIZE TEXT       the same, but SIZE are opened at once, and all end before the next
 //   pace PORT RATE COUNT CONNECTIONS open loop of requests on kept connections
 //   bulk PORT CONNECTIONS BYTES      each connection asks for BYTES and counts them
-//   idle PORT                        opens as many pairs as each line of stdin says, and holds them
+//   idle PORT                        opens as many pairs as each line of stdin says, and holds them; "ask" sends a
+//                                    request through each of them
 //   replay PORT TRACE OUT            open loop: one connection per arrival of a recorded trace
 //
 // A destination knows what is asked by the first byte: `G…` a request that ends with an empty line,
@@ -100,12 +101,13 @@ static void without_delay(int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static int listen_any(int flags, int *port) {
+static int listen_any(int flags, bool everywhere, int *port) {
   int on = 1;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   if (fd < 0) fail("socket");
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   struct sockaddr_in address = loopback(1, 0);
+  if (everywhere) address.sin_addr.s_addr = htonl(INADDR_ANY);
   socklen_t size = sizeof address;
   if (bind(fd, (struct sockaddr *)&address, size)) fail("bind");
   if (listen(fd, 4096)) fail("listen");
@@ -245,7 +247,7 @@ static _Noreturn void serve(int count, bool keep) {
   bool listening[FD_MAX] = {false};
   struct epoll_event events[EVENT_MAX];
   for (int i = 0; i < count; i++) {
-    int fd = listen_any(SOCK_NONBLOCK, &ports[i]);
+    int fd = listen_any(SOCK_NONBLOCK, false, &ports[i]);
     listening[fd] = true;
     watch(epoll, fd, EPOLLIN);
   }
@@ -279,8 +281,12 @@ static _Noreturn void serve(int count, bool keep) {
 
 #define GAP_MAX (1 << 20)
 
+// Connections that have not asked for anything: a balancer may open some ahead.
+#define SILENT_MAX 64
+
 struct slot {
-  int listener;
+  struct pollfd all[1 + SILENT_MAX]; // the listener, then the silent ones, oldest first
+  nfds_t silent_count;
   uint64_t *gaps;   // ns from a close to the next connection's first byte
   size_t gap_count;
   size_t served_count;
@@ -310,14 +316,30 @@ static void serve_slot(struct slot *slot, int fd, uint64_t *closed_at) {
   *closed_at = now();
 }
 
+// Waits for the first connection that asks; the silent ones keep nobody waiting.
+static int next_asking(struct slot *slot) {
+  struct pollfd *all = slot->all;
+  for (;;) {
+    all[0].events = slot->silent_count < SILENT_MAX ? POLLIN : 0;
+    if (poll(all, 1 + slot->silent_count, -1) < 0) continue;
+    for (nfds_t i = 1; i <= slot->silent_count; i++) {
+      int fd = all[i].fd;
+      if (!all[i].revents) continue;
+      memmove(&all[i], &all[i + 1], (slot->silent_count-- - i) * sizeof all[i]);
+      return fd;
+    }
+    int fd = all[0].revents ? accept4(all[0].fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+    if (fd >= 0) all[++slot->silent_count] = (struct pollfd){.fd = fd, .events = POLLIN};
+  }
+}
+
 static void *run_slot(void *argument) {
   struct slot *slot = argument;
   uint64_t closed_at = 0;
   struct timeval patience = {.tv_sec = 5};
   be_punctual(2);
   for (;;) {
-    int fd = accept4(slot->listener, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0) continue;
+    int fd = next_asking(slot);
     without_delay(fd);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     serve_slot(slot, fd, &closed_at);
@@ -326,13 +348,13 @@ static void *run_slot(void *argument) {
   return NULL;
 }
 
-static _Noreturn void slots(int count) {
+static _Noreturn void slots(int count, bool everywhere) {
   struct slot all[64];
   int ports[64];
   for (int i = 0; i < count; i++) {
     pthread_t thread;
     all[i] = (struct slot){.gaps = allocate(GAP_MAX, sizeof(uint64_t))};
-    all[i].listener = listen_any(0, &ports[i]);
+    all[i].all[0].fd = listen_any(0, everywhere, &ports[i]);
     if (pthread_create(&thread, NULL, run_slot, &all[i])) fail("pthread_create");
   }
   print_ports(ports, count);
@@ -455,11 +477,9 @@ static void read_timer(int timer) {
   if (read(timer, scratch, 8) < 0 && errno != EAGAIN) fail("timer");
 }
 
-// Opens a pair and takes one answer through it, so that both its halves surely stand.
-static int open_pair(int port) {
+// One request through a connection. Returns false when no whole answer comes.
+static bool ask(int fd) {
   size_t got = 0;
-  int fd = dial(port);
-  if (fd < 0) return -1;
   struct pollfd wait = {.fd = fd, .events = POLLOUT};
   if (poll(&wait, 1, STALL_MS) == 1 && send(fd, ASK, ASK_SIZE, MSG_NOSIGNAL) == (ssize_t)ASK_SIZE) {
     wait.events = POLLIN;
@@ -469,7 +489,14 @@ static int open_pair(int port) {
       got += (size_t)size;
     }
   }
-  if (got == ANSWER_SIZE) return fd;
+  return got == ANSWER_SIZE;
+}
+
+// Opens a pair and takes one answer through it, so that both its halves surely stand.
+static int open_pair(int port) {
+  int fd = dial(port);
+  if (fd < 0) return -1;
+  if (ask(fd)) return fd;
   close(fd);
   return -1;
 }
@@ -563,13 +590,20 @@ static int bulk(int port, size_t connection_count, uint64_t bytes) {
 static int idle(int port) {
   char line[32];
   size_t held = 0, errors = 0;
+  int *pairs = allocate(FD_MAX, sizeof *pairs);
   while (fgets(line, sizeof line, stdin)) {
+    size_t served = 0;
     line[strcspn(line, "\n")] = 0;
-    for (long more = number(line, 0, 30000); more > 0; more--) {
-      if (open_pair(port) < 0) errors++;
-      else held++;
+    if (!strcmp(line, "ask")) {
+      for (size_t i = 0; i < held; i++) served += ask(pairs[i]);
+    } else {
+      for (long more = number(line, 0, FD_MAX); more > 0; more--) {
+        int fd = open_pair(port);
+        if (fd < 0) errors++;
+        else pairs[held++] = fd;
+      }
     }
-    printf("{\"held\":%zu,\"errors\":%zu}\n", held, errors);
+    printf("{\"held\":%zu,\"errors\":%zu,\"served\":%zu}\n", held, errors, served);
     fflush(stdout);
   }
   return 0;
@@ -694,7 +728,8 @@ int main(int count, char **words) {
   signal(SIGPIPE, SIG_IGN);
   if (!strcmp(name, "serve") && count == 4)
     serve((int)number(words[2], 1, 64), !strcmp(words[3], "keep"));
-  if (!strcmp(name, "slots") && count == 3) slots((int)number(words[2], 1, 64));
+  if (!strcmp(name, "slots") && count == 4)
+    slots((int)number(words[2], 1, 64), !strcmp(words[3], "any"));
   int port = count > 2 ? (int)number(words[2], 1, 65535) : 0;
   bool bursts = !strcmp(name, "burst");
   if ((bursts || !strcmp(name, "connect")) && count == 6)

@@ -37,11 +37,17 @@ export interface Cores {
   readonly balancer: number;
 }
 
+const ANY_CORE: Cores = { load: -1, balancer: -1 };
+
+/** Words before a command that bring it to one end of a path; see `openPath`. */
+export interface Ends {
+  readonly near: readonly string[];
+  readonly far: readonly string[];
+}
+
 function chooseCores(): Cores {
   const [first, second] = allowedCpus();
-  return first === undefined || second === undefined
-    ? { load: -1, balancer: -1 }
-    : { load: first, balancer: second };
+  return first === undefined || second === undefined ? ANY_CORE : { load: first, balancer: second };
 }
 
 /** @returns why the load program cannot be had, or null. */
@@ -57,22 +63,49 @@ export function missingWrk(): string | null {
 
 /** The load side, with a directory of its own for programs, configurations and traces. */
 export class Load {
-  readonly directory = mkdtempSync(join(tmpdir(), "iawlb-bench-"));
-  readonly cores = chooseCores();
-  private readonly program = join(this.directory, "load");
+  readonly directory: string;
+  readonly cores: Cores;
+  private readonly ends: Ends | null;
+  private readonly program: string;
 
-  private constructor() {
-    process.on("exit", () => this.close());
+  private constructor(directory: string, cores: Cores, ends: Ends | null) {
+    this.directory = directory;
+    this.cores = cores;
+    this.ends = ends;
+    this.program = join(directory, "load");
   }
 
   /** Compiles the load program, where there is a compiler; see `missingCompiler`. */
   static async open(): Promise<Load> {
-    const load = new Load();
-    const compiler = COMPILERS.find((name) => Bun.which(name) !== null);
-    if (compiler === undefined) return load;
-    const source = join(import.meta.dir, "load.c");
-    await finish([compiler, "-O2", "-pthread", "-o", load.program, source]);
+    const directory = mkdtempSync(join(tmpdir(), "iawlb-bench-"));
+    const load = new Load(directory, chooseCores(), null);
+    process.on("exit", () => load.close());
+    if (missingCompiler() === null) await load.compile("load");
     return load;
+  }
+
+  /** The same, but nothing keeps to a core. */
+  spread(): Load {
+    return new Load(this.directory, ANY_CORE, this.ends);
+  }
+
+  /** The same with the destinations at the far end, all else at the near one. */
+  along(ends: Ends): Load {
+    return new Load(this.directory, this.cores, ends);
+  }
+
+  /** This process itself can connect to what is started here. */
+  get reachable(): boolean {
+    return this.ends === null;
+  }
+
+  /** Compiles bench/NAME.c. @returns the program. */
+  async compile(name: string): Promise<string> {
+    const compiler = COMPILERS.find((known) => Bun.which(known) !== null) ?? "cc";
+    const program = join(this.directory, name);
+    const source = join(import.meta.dir, `${name}.c`);
+    await finish([compiler, "-O2", "-pthread", "-o", program, source]);
+    return program;
   }
 
   /** Removes the directory. A test runner does not tell of its exit, so tests call it themselves. */
@@ -81,9 +114,15 @@ export class Load {
   }
 
   /** Starts a program on the balancer's core. It ends with this process, even a killed one. */
-  onBalancerCore(command: readonly string[]): Child {
-    if (!existsSync(this.program)) return new Child(command);
-    return new Child([this.program, "child", String(this.cores.balancer), ...command]);
+  onBalancerCore(command: readonly string[], env: Readonly<Record<string, string>> = {}): Child {
+    if (!existsSync(this.program)) return new Child(command, env);
+    const words = [this.program, "child", String(this.cores.balancer), ...command];
+    return new Child([...(this.ends?.near ?? []), ...words], env);
+  }
+
+  /** Starts a program on the load's core, outside of any path. */
+  onLoadCore(command: readonly string[]): Child {
+    return new Child([this.program, "child", String(this.cores.load), ...command]);
   }
 
   /** Destinations that answer each request at once; "close": and then end the connection. */
@@ -93,7 +132,7 @@ export class Load {
 
   /** Destinations that serve one connection at a time, for as long as it asks. */
   async slots(count: number): Promise<Destinations> {
-    return this.destinations(["slots", String(count)]);
+    return this.destinations(["slots", String(count), this.ends === null ? "loopback" : "any"]);
   }
 
   /** Ends one-slot destinations. @returns the gaps from a close to the next connection's first byte. */
@@ -133,9 +172,9 @@ export class Load {
     return complete(await this.run<Loaded & { bytes: number }>(words));
   }
 
-  /** Holds pairs, as many more as each line of its stdin says. */
+  /** Holds pairs, as many more as each line of its stdin says; asks through each when it says "ask". */
   holdPairs(port: number): Child {
-    return new Child([...this.onLoadCore, this.program, "idle", String(port)]);
+    return new Child([...this.near, this.program, "idle", String(port)]);
   }
 
   /** One connection for each arrival of the trace file. @returns response times in ns, by arrival. */
@@ -150,11 +189,11 @@ export class Load {
   }
 
   /** Kept connections, one request after the other on each; whole seconds. @returns requests answered. */
-  async wrk(port: number, seconds: number, connections: number): Promise<Loaded> {
+  async wrk(port: number, seconds: number, connections: number, threads = 1): Promise<Loaded> {
     const { stdout } = await finish([
-      ...this.onLoadCore,
+      ...this.near,
       "wrk",
-      "-t1",
+      `-t${threads}`,
       `-c${connections}`,
       `-d${seconds}s`,
       `http://127.0.0.1:${port}/`,
@@ -166,19 +205,23 @@ export class Load {
     return { count, errors: 0, seconds: Number(took) / (unit === "ms" ? 1000 : 1) };
   }
 
-  private get onLoadCore(): readonly string[] {
-    return [this.program, "child", String(this.cores.load)];
+  private get near(): readonly string[] {
+    return [...(this.ends?.near ?? []), this.program, "child", String(this.cores.load)];
+  }
+
+  private get far(): readonly string[] {
+    return [...(this.ends?.far ?? []), this.program, "child", String(this.cores.load)];
   }
 
   private async destinations(words: readonly string[]): Promise<Destinations> {
-    const child = new Child([...this.onLoadCore, this.program, ...words]);
+    const child = new Child([...this.far, this.program, ...words]);
     const [, json] = await child.stdoutLine(/^(\{"ports".*\})$/);
     const { ports } = JSON.parse(json ?? "{}");
     return { ports, child, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
   }
 
   private async run<T>(words: readonly string[]): Promise<T> {
-    const { stdout } = await finish([...this.onLoadCore, this.program, ...words]);
+    const { stdout } = await finish([...this.near, this.program, ...words]);
     return JSON.parse(stdout);
   }
 }

@@ -3,6 +3,7 @@
 //   bun bench/micro.ts ring|array COUNT
 //   bun bench/micro.ts flush COUNT BURST ARRIVALS     ARRIVALS make a flush; 0: the end of the turn does
 //   bun bench/micro.ts pick COUNT DESTINATIONS POLICY
+//   bun bench/micro.ts board COUNT THREADS
 
 import { Batch, Place } from "../src/core/batch.ts";
 import { EventLoop } from "../src/core/loop.ts";
@@ -39,7 +40,27 @@ function loop(name: string, words: readonly string[]): (count: number) => void |
   if (name === "array") return throughArray;
   if (name === "flush") return flushes(Number(words[0]), Number(words[1]));
   if (name === "pick") return picks(Number(words[0]), (words[1] ?? "pull") as PolicyName); // checked by policyOf
+  if (name === "board") return connections(Number(words[0]));
   throw new Error(`no loop is called ${name}`);
+}
+
+/** The atomic steps of a connection that finds a free slot. */
+function connections(threadCount: number): (count: number) => void {
+  const board = new Board({ destinationCountMax: 4, threadCount, waiterCountMax: 1024 });
+  board.fill(0, DEPTH, 1, true);
+  const tickets = new Tickets(board.ticketColumns, 0);
+  return (steps) => {
+    for (let n = 0; n < steps; n++) {
+      tickets.nextOrder();
+      board.addTotal("open", 1);
+      board.addTotal("queued", 1);
+      if (tickets.someoneWaits() || !board.take(0)) throw new Error("a slot must be free");
+      board.addTotal("queued", -1);
+      board.give(0);
+      if (tickets.someoneWaits()) throw new Error("nobody waits here");
+      board.addTotal("open", -1);
+    }
+  };
 }
 
 function throughRing(): (count: number) => void {

@@ -67,6 +67,17 @@ export function memory(pid: number): Memory {
   return { pssKiB: sum("Pss"), anonKiB: sum("Pss_Anon") + sum("Pss_Shmem") };
 }
 
+/** Writes to files, pipes and wake descriptors since the start; sending on a socket is none. NaN when not told. */
+export function writeCount(pid: number): number {
+  return Number(/^syscw:\s+(\d+)/m.exec(read(`/proc/${pid}/io`))?.[1] ?? NaN);
+}
+
+/** The hard limit of open files, as children will see it. */
+export function descriptorLimit(): number {
+  const [, text] = /^Max open files\s+\S+\s+(\S+)/m.exec(read("/proc/self/limits")) ?? [];
+  return Number(text) || 20_000;
+}
+
 /** Ticks of all processors since the start of the machine. */
 export function machineTicks(): MachineTicks {
   const fields = read("/proc/stat").split("\n")[0]?.split(/\s+/).slice(1, 9).map(Number) ?? [];

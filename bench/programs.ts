@@ -1,14 +1,18 @@
-// The balancers under test: each with its best settings for one thread, started and found to answer.
+// The balancers under test: each with its best settings, started and found to answer.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Child } from "./children.ts";
 import { REQUEST } from "./load.ts";
 import type { Load } from "./load.ts";
+import { descriptorLimit } from "./proc.ts";
 
 export const PEERS = ["haproxy", "nginx"] as const;
 export type Peer = (typeof PEERS)[number];
-export type ProgramName = "iawlb" | Peer;
+/** Our two engines: Bun's sockets, and the C library's. */
+export const ENGINES = ["iawlb", "iawlb libc"] as const;
+export type Engine = (typeof ENGINES)[number];
+export type ProgramName = Engine | Peer;
 
 type Balance = "round-robin" | "least-connections";
 
@@ -18,6 +22,10 @@ export interface Setting {
   readonly balance: Balance;
   /** Connections at once per destination, the rest waits in the balancer; 0 = no limit. */
   readonly slots: number;
+  /** Threads, or processes where the program has those instead; absent: 1. */
+  readonly threads?: number;
+  /** Destinations are there, when not on loopback. */
+  readonly host?: string;
   /** More words for iawlb's command line. */
   readonly flags?: readonly string[];
   /** What a ready destination answers. */
@@ -26,6 +34,8 @@ export interface Setting {
 
 export interface Running extends AsyncDisposable {
   readonly pid: number;
+  /** What it has said on stderr so far. */
+  readonly errorText: string;
   readonly port: number;
 }
 
@@ -43,9 +53,16 @@ export function setIawlb(command: readonly string[]): void {
   iawlb = command;
 }
 
+export function isEngine(name: string): name is Engine {
+  return ENGINES.some((engine) => engine === name);
+}
+
 /** @returns why a program cannot be measured here, or null. */
 export function missing(name: ProgramName): string | null {
   if (name === "iawlb") return null;
+  if (name === "iawlb libc") {
+    return process.platform === "linux" ? null : "skipped: iawlb libc, which needs Linux";
+  }
   const words = `skipped: ${name} is not installed (apt-get install `;
   if (Bun.which(name) === null) {
     return `${words}${name === "nginx" ? "nginx libnginx-mod-stream" : name})`;
@@ -57,9 +74,8 @@ export function missing(name: ProgramName): string | null {
 }
 
 /** The first line a program says of its version. */
-export function versionOf(name: ProgramName | "wrk" | "cc"): string {
+export function versionOf(name: Peer | "wrk" | "cc"): string {
   const [program, flag] = {
-    iawlb: ["", ""],
     haproxy: ["haproxy", "-v"],
     nginx: ["nginx", "-v"],
     wrk: ["wrk", "-v"],
@@ -74,7 +90,7 @@ export function versionOf(name: ProgramName | "wrk" | "cc"): string {
 export function configurationOf(name: ProgramName, setting: Setting, port: number): string {
   if (name === "haproxy") return haproxyConfiguration(setting, port);
   if (name === "nginx") return nginxConfiguration(setting, port);
-  return `iawlb ${iawlbArguments(setting, port).join(" ")}`;
+  return `iawlb ${iawlbArguments(name, setting, port).join(" ")}`;
 }
 
 /** The command that starts a program on `port` (0: iawlb picks one and says which). */
@@ -84,26 +100,39 @@ export async function commandOf(
   setting: Setting,
   port: number,
 ): Promise<readonly string[]> {
-  if (name === "iawlb") return [...iawlb, ...iawlbArguments(setting, port)];
+  if (isEngine(name)) return [...iawlb, ...iawlbArguments(name, setting, port)];
   const path = join(load.directory, `${name}-${port}.conf`);
   await Bun.write(path, configurationOf(name, setting, port));
   if (name === "haproxy") return ["haproxy", "-db", "-f", path];
   return ["nginx", "-e", "stderr", "-p", load.directory, "-c", path];
 }
 
-/** Starts a fresh process and waits until an answer has come through it. */
-export async function start(load: Load, name: ProgramName, setting: Setting): Promise<Running> {
+/** Starts a fresh process and waits until an answer has come through it. @param env added to ours. */
+export async function start(
+  load: Load,
+  name: ProgramName,
+  setting: Setting,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Running> {
   for (let tries = 1; ; tries++) {
-    const wanted = name === "iawlb" ? 0 : freePort();
-    const child = load.onBalancerCore(await commandOf(load, name, setting, wanted));
+    const wanted = isEngine(name) ? 0 : freePort();
+    const child = load.onBalancerCore(await commandOf(load, name, setting, wanted), env);
     try {
       const port = wanted === 0 ? await listeningPort(child) : wanted;
-      await untilAnswer(child, port, setting.probe);
-      return { pid: child.pid, port, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
+      // Over a path only the load program gets there; its first connection is the proof then.
+      if (load.reachable) await untilAnswer(child, port, setting.probe);
+      return {
+        pid: child.pid,
+        port,
+        get errorText() {
+          return child.errorText;
+        },
+        [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+      };
     } catch (error) {
       await child[Symbol.asyncDispose]();
       // A port that was free may be taken by the time it is used.
-      if (tries === TRIES || name === "iawlb") throw error;
+      if (tries === TRIES || isEngine(name)) throw error;
     }
   }
 }
@@ -154,27 +183,30 @@ async function listeningPort(child: Child): Promise<number> {
   return Number(port);
 }
 
-function iawlbArguments(setting: Setting, port: number): string[] {
+function iawlbArguments(name: Engine, setting: Setting, port: number): string[] {
+  const { host = "127.0.0.1", threads = 1 } = setting;
   return [
     `127.0.0.1:${port}`,
-    ...setting.ports.map((destination) => `127.0.0.1:${destination}`),
+    ...setting.ports.map((destination) => `${host}:${destination}`),
     "--slots",
     String(setting.slots),
     "--access-log",
     "off",
+    ...(name === "iawlb" ? [] : ["--engine", "libc"]),
+    ...(threads === 1 ? [] : ["--threads", String(threads)]),
     ...(setting.flags ?? []),
   ];
 }
 
 // Splicing and the smart handshakes are its best settings; limits must fit the descriptors.
 function haproxyConfiguration(setting: Setting, port: number): string {
-  const fits = Math.max(100, Math.floor((descriptorLimit() - 100) / 3));
+  const fits = Math.max(100, Math.floor((fewDescriptors() - 100) / 3));
   const servers = setting.ports.map(
     (destination, index) =>
       `  server d${index} 127.0.0.1:${destination}${setting.slots ? ` maxconn ${setting.slots}` : ""}`,
   );
   return `global
-  nbthread 1
+  nbthread ${setting.threads ?? 1}
   maxconn ${Math.min(6000, fits)}
   maxpipes ${Math.min(1000, Math.floor(fits / 6))}
 defaults
@@ -195,14 +227,14 @@ ${servers.join("\n")}
 
 // 16 KiB is its best buffer: 64 KiB doubles the processor time of a GiB.
 function nginxConfiguration(setting: Setting, port: number): string {
-  const limit = descriptorLimit();
+  const limit = fewDescriptors();
   const servers = setting.ports.map(
     (destination) => `    server 127.0.0.1:${destination} max_fails=0;`,
   );
   const module = streamModule();
   return `${module ? `load_module ${module};\n` : ""}daemon off;
 pid nginx-${port}.pid;
-${process.getuid?.() === 0 ? "user root;\n" : ""}worker_processes 1;
+${process.getuid?.() === 0 ? "user root;\n" : ""}worker_processes ${setting.threads ?? 1};
 worker_rlimit_nofile ${limit};
 error_log stderr error;
 events {
@@ -219,7 +251,7 @@ stream {
 ${servers.join("\n")}
   }
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port} backlog=4096${(setting.threads ?? 1) > 1 ? " reuseport" : ""};
     proxy_pass bench;
   }
 }
@@ -236,8 +268,7 @@ function streamModule(): string | null {
   return existsSync(path) ? path : null;
 }
 
-/** The hard limit of open files, as children will see it; at most what these benches need. */
-function descriptorLimit(): number {
-  const { stdout } = Bun.spawnSync(["sh", "-c", "ulimit -Hn"]);
-  return Math.min(20_000, Number(stdout.toString()) || 20_000);
+/** At most what the rows of all programs need: the peers set memory aside for each. */
+function fewDescriptors(): number {
+  return Math.min(20_000, descriptorLimit());
 }

@@ -4,8 +4,10 @@ import { drawTail } from "./chart.ts";
 import { Child } from "./children.ts";
 import { renderReport, renderTable, renderVerdicts } from "./report.ts";
 import type { RowResult } from "./report.ts";
-import { judge } from "./row.ts";
+import { PLAIN, configurationOf } from "./programs.ts";
+import { bothEngines, judge } from "./row.ts";
 import type { Limit, Sample } from "./row.ts";
+import { countCollections } from "./rows/collections.ts";
 import { parseCounts } from "./rows/system-calls.ts";
 import { median, medianInterval, quantile, randomFrom } from "./stats.ts";
 
@@ -36,6 +38,27 @@ test("judge: the ratio is over the better peer, of medians", () => {
   });
 });
 
+test("judge: neither engine is the other one's peer", () => {
+  const samples = [
+    ...samplesOf("iawlb", [10, 10, 10]),
+    ...samplesOf("iawlb libc", [8, 8, 8]),
+    ...samplesOf("nginx", [20, 20, 20]),
+  ];
+  expect(judge(LIMIT, samples)).toMatchObject({ peer: "nginx", own: 10, figure: 0.5 });
+  const libc = { ...LIMIT, program: "iawlb libc" };
+  expect(judge(libc, samples)).toMatchObject({ peer: "nginx", own: 8, figure: 0.4 });
+  expect(judge({ ...libc, over: "iawlb" }, samples)).toMatchObject({ peer: "iawlb", figure: 0.8 });
+  expect(judge({ ...libc, over: "haproxy" }, samples)).toMatchObject({ figure: NaN });
+});
+
+test("limits: both engines have one, each with its own bound", () => {
+  const { bound: _, ...limit } = LIMIT;
+  expect(bothEngines({ bun: 1.2, libc: 0.8 }, limit)).toEqual([
+    { ...limit, program: "iawlb", bound: 1.2 },
+    { ...limit, program: "iawlb libc", bound: 0.8 },
+  ]);
+});
+
 test("judge: a value needs no peer, and nothing measured is not reached", () => {
   const limit: Limit = { ...LIMIT, kind: "value", bound: 11 };
   expect(judge(limit, samplesOf("iawlb", [10, 12, 11]))).toMatchObject({
@@ -59,6 +82,40 @@ test("report: each limit is marked, each row has its table", () => {
   expect(report).toContain("a machine");
   expect(report).toContain("skipped: nginx");
   expect(renderVerdicts([resultOf(samplesOf("haproxy", [5]))])).toContain("not measured");
+});
+
+test("report: verdicts name the engine; a row stored before there were two is of Bun's", () => {
+  const samples = [...samplesOf("iawlb", [10]), ...samplesOf("haproxy", [10])];
+  const limits = [
+    LIMIT,
+    { ...LIMIT, program: "iawlb libc 4 threads" },
+    { ...LIMIT, program: "haproxy" },
+  ];
+  const lines = renderVerdicts([{ ...resultOf(samples), limits }])
+    .split("\n")
+    .slice(2);
+  expect(lines.map((line) => line.split(" | ")[1])).toEqual(["bun", "libc", "–"]);
+});
+
+test("report: a value that one program has not is a dash", () => {
+  const measures = [
+    { key: "cpuUs", title: "µs", digits: 1 },
+    { key: "addedUs", title: "added", digits: 0 },
+  ];
+  const result = { ...resultOf(samplesOf("direct", [10, 12])), measures };
+  expect(renderTable(result)).toContain("| direct | 11.0 (10.0–12.0) | – | 2 |");
+});
+
+test("configurations: each engine and so many threads are said in every program's own words", () => {
+  const setting = { ...PLAIN, ports: [3001], threads: 4 };
+  expect(configurationOf("iawlb libc", setting, 80)).toEndWith("--engine libc --threads 4");
+  expect(configurationOf("iawlb", { ...setting, threads: 1 }, 80)).not.toMatch(/engine|threads/);
+  expect(configurationOf("haproxy", setting, 80)).toContain("nbthread 4");
+  expect(configurationOf("nginx", setting, 80)).toContain("worker_processes 4");
+});
+
+test("collections: Bun's lines of them are counted", () => {
+  expect(countCollections("[GC]: => EdenCollection, x\n[GC]: => FullCollection\nother\n")).toBe(2);
 });
 
 test("chart: one line for each program that was measured", () => {

@@ -1,8 +1,8 @@
 // Renders what was measured: a table for the terminal, RESULTS.md from every stored row.
 
 import type { Environment } from "./environment.ts";
-import { PEERS, PLAIN, configurationOf } from "./programs.ts";
-import { STEAL_SHARE_MAX, judge, valuesOf } from "./row.ts";
+import { ENGINES, PEERS, PLAIN, configurationOf } from "./programs.ts";
+import { STEAL_SHARE_MAX, isOurs, judge, valuesOf } from "./row.ts";
 import type { Limit, Measure, Sample, Verdict } from "./row.ts";
 import { median } from "./stats.ts";
 
@@ -41,7 +41,7 @@ export function renderTable(result: RowResult): string {
       if (own.length === 0) return [];
       const cells = measures.map(({ key, digits }, index) => {
         const values = [...valuesOf(samples, condition, program, key).values()];
-        const middle = median(values).toFixed(digits);
+        const middle = values.length === 0 ? "–" : median(values).toFixed(digits);
         if (index > 0 || values.length < 2) return middle;
         return `${middle} (${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)})`;
       });
@@ -57,7 +57,7 @@ export function renderVerdicts(results: readonly RowResult[]): string {
   const verdicts = results.flatMap(({ limits, samples }) =>
     limits.map((limit) => judge(limit, samples)),
   );
-  const head = ["limit", "iawlb", "better peer", "figure (95 % of its median)", "bound", ""];
+  const head = ["limit", "engine", "iawlb", "over", "figure (95 % of its median)", "bound", ""];
   return table(head, verdicts.map(verdictCells));
 }
 
@@ -67,12 +67,12 @@ export function renderReport(results: readonly RowResult[]): string {
     .toSorted(byDate)
     .at(-1);
   if (last === undefined) return "";
-  const stolen = results
-    .flatMap(({ samples }) => samples)
-    .filter((one) => one.stealShare > STEAL_SHARE_MAX);
+  const samples = results.flatMap((result) => result.samples);
+  const stolen = samples.filter((one) => one.stealShare > STEAL_SHARE_MAX);
   return `# Results
 
-Written by \`bun bench/run.ts\`; the raw figures are in \`bench/results/\`. All traffic is on loopback.
+Written by \`bun bench/run.ts\`; the raw figures are in \`bench/results/\`. All traffic is on
+loopback, but for the path with delay that a row makes for itself.
 
 - Machine: ${last.machine}
 - Versions: ${last.versions.join("; ")}
@@ -80,19 +80,19 @@ Written by \`bun bench/run.ts\`; the raw figures are in \`bench/results/\`. All 
 
 ## Limits
 
-One thread. A ratio is iawlb's median over that of the better of HAProxy and nginx in the same run; the interval is
-the bootstrap's, of the ratios by round.
+One thread where no other number is named. A ratio is an engine's median over that of the better of HAProxy and nginx
+in the same run, or over what is named; the interval is the bootstrap's, of the ratios by round.
 
 ${renderVerdicts(results)}
 
 ## Method
 
-The balancer has one core, load and destinations the other. A round starts each program afresh, forwards in one round
-and backwards in the next, and begins only when an answer has come through it. Processor time is the sum of
-\`schedstat\` over all threads and children before and after; memory is PSS. A load with one failed connection is no
-figure. Of ${results.reduce((sum, { samples }) => sum + samples.length, 0)} measurements, ${stolen.length} were left
-out because the host took more than ${STEAL_SHARE_MAX * 100} % of the machine. On loopback the sender's system call pays
-for the receiver's work: compare, do not add.
+The balancer has one core, load and destinations the other, where a row does not say otherwise. A round starts each
+program afresh, forwards in one round and backwards in the next, and begins only when an answer has come through it.
+Processor time is the sum of \`schedstat\` over all threads and children before and after; memory is PSS. A load with one
+failed connection is no figure. Of ${samples.length} measurements, ${stolen.length} were left out because the host took
+more than ${STEAL_SHARE_MAX * 100} % of the machine. On loopback the sender's system call pays for the receiver's work:
+compare, do not add.
 
 ${results.map((result) => renderSection(result, last)).join("\n\n")}
 
@@ -117,7 +117,7 @@ function renderSection(result: RowResult, last: Environment): string {
 
 function verdictCells({
   limit,
-  iawlb,
+  own,
   peer,
   peerValue,
   figure,
@@ -126,17 +126,25 @@ function verdictCells({
 }: Verdict): string[] {
   const plain = (value: number) => Number(value.toPrecision(3)).toString();
   const sign = limit.sense === "at most" ? "≤" : "≥";
+  const engine = engineOf(limit);
   if (Number.isNaN(figure))
-    return [limit.title, "–", "–", "–", `${sign} ${limit.bound}`, "not measured"];
+    return [limit.title, engine, "–", "–", "–", `${sign} ${limit.bound}`, "not measured"];
   const unit = limit.unit === "" ? "" : ` ${limit.unit}`;
   return [
     limit.title,
-    `${plain(iawlb)}${unit}`,
+    engine,
+    `${plain(own)}${unit}`,
     peer === "" ? "–" : `${peer} ${plain(peerValue)}${unit}`,
     `${figure.toFixed(3)} (${interval.low.toFixed(3)}–${interval.high.toFixed(3)})`,
     `${sign} ${limit.bound}${limit.kind === "value" ? unit : ""}`,
     reached ? "reached" : "**not reached**",
   ];
+}
+
+/** Rows that were stored before there were two engines name none: it was Bun's. */
+function engineOf({ program = "iawlb" }: Limit): string {
+  if (!isOurs(program)) return "–";
+  return program.startsWith("iawlb libc") ? "libc" : "bun";
 }
 
 function restOf(samples: readonly Sample[], measures: readonly Measure[]): string {
@@ -152,11 +160,11 @@ function configurations(): string {
   const peers = PEERS.map(
     (name) => `\`\`\`\n${configurationOf(name, setting, 8080).trimEnd()}\n\`\`\``,
   );
-  const own = `\`\`\`\n${configurationOf("iawlb", setting, 8080)}\n\`\`\``;
-  return `${[own, ...peers].join("\n\n")}
+  const own = ENGINES.map((name) => configurationOf(name, setting, 8080)).join("\n");
+  return `${[`\`\`\`\n${own}\n\`\`\``, ...peers].join("\n\n")}
 
 In front of one-slot destinations: \`--slots 1\`; \`balance leastconn\`, \`balance roundrobin\`, or \`balance leastconn\` with \`maxconn 1\` on each
-server; \`least_conn\`.`;
+server; \`least_conn\`. With N threads: \`--threads N\`; \`nbthread N\`; \`worker_processes N\` and \`reuseport\`.`;
 }
 
 function table(head: readonly string[], lines: readonly (readonly string[])[]): string {

@@ -3,7 +3,7 @@
 import { cpuSecondsBetween, cpuTimes, machineTicks, stealShare } from "./proc.ts";
 import type { Load } from "./load.ts";
 import { start } from "./programs.ts";
-import type { ProgramName, Running, Setting } from "./programs.ts";
+import type { Engine, ProgramName, Running, Setting } from "./programs.ts";
 import { median, medianInterval } from "./stats.ts";
 import type { Interval } from "./stats.ts";
 
@@ -35,12 +35,14 @@ export interface Measure {
   readonly digits: number;
 }
 
-/** "ratio": iawlb's median over the better peer's; "value": a median itself. */
+/** "ratio": one median over another; "value": a median itself. */
 export interface Limit {
   readonly title: string;
   readonly condition: string;
   /** Whose value is judged; absent: iawlb's. */
   readonly program?: string;
+  /** The program that a ratio is over; absent: the better one of those that are not ours. */
+  readonly over?: string;
   readonly measure: string;
   readonly kind: "ratio" | "value";
   readonly sense: "at most" | "at least";
@@ -63,9 +65,9 @@ export interface Row {
 
 export interface Verdict {
   readonly limit: Limit;
-  /** NaN when it was not measured. */
-  readonly iawlb: number;
-  /** The peer with the better median; "" for a value. */
+  /** Of the judged program; NaN when it was not measured. */
+  readonly own: number;
+  /** What a ratio is over; "" for a value. */
   readonly peer: string;
   readonly peerValue: number;
   readonly figure: number;
@@ -107,8 +109,9 @@ export async function withProgram<T>(
   name: ProgramName,
   setting: Setting,
   body: (running: Running) => Promise<T>,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<T> {
-  await using running = await start(bench.load, name, setting);
+  await using running = await start(bench.load, name, setting, env);
   return await body(running);
 }
 
@@ -142,37 +145,53 @@ export function valuesOf(
   );
 }
 
+/** The same limit for both engines, each with a bound of its own. */
+export function bothEngines(
+  bounds: Readonly<Record<"bun" | "libc", number>>,
+  limit: Omit<Limit, "program" | "bound">,
+): Limit[] {
+  const of = (program: Engine, bound: number): Limit => ({ ...limit, program, bound });
+  return [of("iawlb", bounds.bun), of("iawlb libc", bounds.libc)];
+}
+
+/** Programs with more words are still ours: "iawlb libc 4 threads". */
+export function isOurs(program: string): boolean {
+  return /^iawlb\b/.test(program);
+}
+
 export function judge(limit: Limit, samples: readonly Sample[]): Verdict {
   const of = (program: string) => valuesOf(samples, limit.condition, program, limit.measure);
-  const own = of(limit.program ?? "iawlb");
-  const iawlb = median(own.values());
+  const values = of(limit.program ?? "iawlb");
+  const own = median(values.values());
   if (limit.kind === "value") {
-    const interval = medianInterval([...own.values()]);
+    const interval = medianInterval([...values.values()]);
     return {
       limit,
-      iawlb,
+      own,
       peer: "",
       peerValue: NaN,
-      figure: iawlb,
+      figure: own,
       interval,
-      reached: holds(limit, iawlb),
+      reached: holds(limit, own),
     };
   }
-  const peer = betterPeer(limit, samples);
+  const peer = limit.over ?? betterPeer(limit, samples);
   const other = of(peer);
   const peerValue = median(other.values());
-  const ratios = [...own].flatMap(([round, value]) => {
+  const ratios = [...values].flatMap(([round, value]) => {
     const against = other.get(round);
     return against === undefined ? [] : [value / against];
   });
-  const figure = iawlb / peerValue;
+  const figure = own / peerValue;
   const interval = medianInterval(ratios);
-  return { limit, iawlb, peer, peerValue, figure, interval, reached: holds(limit, figure) };
+  return { limit, own, peer, peerValue, figure, interval, reached: holds(limit, figure) };
 }
 
+/** Neither of our engines is the other one's peer. */
 function betterPeer(limit: Limit, samples: readonly Sample[]): string {
   const judged = limit.program ?? "iawlb";
-  const peers = new Set(samples.map(({ program }) => program).filter((name) => name !== judged));
+  const names = samples.map(({ program }) => program);
+  const peers = new Set(names.filter((name) => name !== judged && !isOurs(name)));
   const sign = limit.sense === "at most" ? 1 : -1;
   const known = [...peers].flatMap((name) => {
     const value = median(valuesOf(samples, limit.condition, name, limit.measure).values());

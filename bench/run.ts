@@ -18,7 +18,7 @@ const CHART = join(import.meta.dir, "..", "doc", "tail.svg");
 
 const HELP = `usage: bun bench/run.ts [options] [ROW...]
 
-Measures iawlb beside HAProxy and nginx on this machine (about 15 minutes for all rows), writes
+Measures iawlb beside HAProxy and nginx on this machine (about 25 minutes for all rows), writes
 bench/results/ROW.json, bench/RESULTS.md and doc/tail.svg. Keep the machine otherwise quiet.
 
   --only ROW        as naming the row; may be repeated

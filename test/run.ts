@@ -1,6 +1,6 @@
 // The balancer as a process of its own, and what /proc says of it.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "./wait.ts";
 
@@ -11,11 +11,6 @@ export function rssKiB(pid: number): number {
 
 export function fdCount(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
-}
-
-export function socketCount(pid: number): number {
-  const isSocket = (fd: string) => readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith("socket:");
-  return readdirSync(`/proc/${pid}/fd`).filter(isSocket).length;
 }
 
 /** CPU time used so far, of all its threads, user and system, to 10 ms. */

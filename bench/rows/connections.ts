@@ -1,7 +1,7 @@
 // Processor time of one connection: open, one request, close.
 
 import { PLAIN } from "../programs.ts";
-import { interleave, metered, withProgram } from "../row.ts";
+import { bothEngines, interleave, metered, withProgram } from "../row.ts";
 import type { Row } from "../row.ts";
 
 const IN_FLIGHT = 32;
@@ -18,22 +18,22 @@ export const connections: Row = {
     { key: "perSecond", title: "connections/s", digits: 0 },
     { key: "p99Us", title: "p99, µs", digits: 0 },
   ],
-  limits: [
+  limits: bothEngines(
+    { bun: 1.15, libc: 1.02 },
     {
       title: "CPU per connection (open, one request, close)",
       condition: "",
       measure: "cpuUs",
       kind: "ratio",
       sense: "at most",
-      bound: 1.18,
       unit: "µs",
     },
-  ],
+  ),
   run: async (bench) => {
     await using destinations = await bench.load.serve(DESTINATIONS, "close");
     const setting = { ...PLAIN, ports: destinations.ports };
     const count = bench.small ? 1000 : 20_000;
-    return await interleave(bench, bench.programs, bench.small ? 1 : 9, "", (name) =>
+    return await interleave(bench, bench.programs, bench.small ? 1 : 8, "", (name) =>
       withProgram(bench, name, setting, async (running) => {
         const connect = () => bench.load.connect(running.port, count, IN_FLIGHT);
         const first = await metered(running, connect);

@@ -1,15 +1,10 @@
 // User memory of one idle pair.
 
 import { PLAIN } from "../programs.ts";
-import type { Child } from "../children.ts";
 import { memory } from "../proc.ts";
-import { interleave, withProgram } from "../row.ts";
+import { bothEngines, interleave, withProgram } from "../row.ts";
 import type { Row } from "../row.ts";
-
-const SETTLE_MS = 500;
-const SETTLE_TRIES = 8;
-/** Two readings this near to each other are one value. */
-const STEADY_KIB = 32;
+import { hold, settledKiB } from "./holding.ts";
 
 export const idle: Row = {
   name: "idle",
@@ -23,30 +18,30 @@ export const idle: Row = {
     { key: "startMiB", title: "without pairs, MiB", digits: 1 },
     { key: "startAllMiB", title: "and with its own code", digits: 1 },
   ],
-  limits: [
+  limits: bothEngines(
+    { bun: 3, libc: 2 },
     {
       title: "idle pair, user memory",
       condition: "",
       measure: "pairKiB",
       kind: "value",
       sense: "at most",
-      bound: 3.5,
       unit: "KiB",
     },
-  ],
+  ),
   run: async (bench) => {
     await using destinations = await bench.load.serve(4, "keep");
     const setting = { ...PLAIN, ports: destinations.ports };
     const step = bench.small ? 200 : 1000;
-    return await interleave(bench, bench.programs, bench.small ? 1 : 5, "", (name) =>
+    return await interleave(bench, bench.programs, bench.small ? 1 : 4, "", (name) =>
       withProgram(bench, name, setting, async (running) => {
-        const start = await settledKiB(running.pid);
+        const start = await settledKiB(bench, running.pid);
         const startAllMiB = memory(running.pid).pssKiB / 1024;
         await using holder = bench.load.holdPairs(running.port);
         await hold(holder, step);
-        const middle = await settledKiB(running.pid);
+        const middle = await settledKiB(bench, running.pid);
         await hold(holder, step);
-        const end = await settledKiB(running.pid);
+        const end = await settledKiB(bench, running.pid);
         return {
           pairKiB: (end - start) / (2 * step),
           secondPairKiB: (end - middle) / step,
@@ -58,21 +53,3 @@ export const idle: Row = {
     );
   },
 };
-
-async function hold(holder: Child, count: number): Promise<void> {
-  holder.send(`${count}\n`);
-  const [, errors] = await holder.stdoutLine(/"errors":(\d+)/, 60_000);
-  if (errors !== "0") throw new Error(`idle: ${errors} of ${count} pairs failed`);
-}
-
-/** Reads until two readings agree, since collectors and allocators give back late. */
-async function settledKiB(pid: number): Promise<number> {
-  let last = memory(pid).anonKiB;
-  for (let tries = 0; tries < SETTLE_TRIES; tries++) {
-    await Bun.sleep(SETTLE_MS);
-    const next = memory(pid).anonKiB;
-    if (Math.abs(next - last) <= STEADY_KIB) return next;
-    last = next;
-  }
-  return last;
-}

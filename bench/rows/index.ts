@@ -2,9 +2,13 @@
 
 import type { Row } from "../row.ts";
 import { batch } from "./batch.ts";
+import { board } from "./board.ts";
 import { bulk } from "./bulk.ts";
+import { collections } from "./collections.ts";
 import { connections } from "./connections.ts";
+import { flush } from "./flush.ts";
 import { handOff } from "./hand-off.ts";
+import { held } from "./held.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
 import { listening } from "./listening.ts";
@@ -13,18 +17,26 @@ import { nothing, requests } from "./requests.ts";
 import { ring } from "./ring.ts";
 import { systemCalls } from "./system-calls.ts";
 import { tail } from "./tail.ts";
+import { threads } from "./threads.ts";
+import { warm } from "./warm.ts";
 
 export const ROWS: readonly Row[] = [
   nothing,
   requests,
   connections,
   bulk,
+  collections,
   idle,
+  held,
   latency,
   listening,
   tail,
   handOff,
+  warm,
+  threads,
+  flush,
   systemCalls,
+  board,
   ring,
   batch,
   policy,

@@ -3,6 +3,7 @@
 import { Child } from "../children.ts";
 import { interleave } from "../row.ts";
 import type { Row, Sample } from "../row.ts";
+import { countCollections } from "./collections.ts";
 import { MICRO, timeMicro } from "./micro.ts";
 
 const MILLIONS = [10, 100] as const;
@@ -29,7 +30,7 @@ export const ring: Row = {
         `${million} million`,
         async (name) => ({
           ns: await timeMicro(bench, [name, count]),
-          collections: await countCollections([name, count]),
+          collections: await collectionsOf([name, count]),
         }),
       );
       samples.push(...measured);
@@ -38,8 +39,8 @@ export const ring: Row = {
   },
 };
 
-async function countCollections(words: readonly string[]): Promise<number> {
+async function collectionsOf(words: readonly string[]): Promise<number> {
   await using child = new Child([...MICRO, ...words], { BUN_JSC_logGC: "1" });
   const { stderr } = await child.ended(60_000);
-  return stderr.match(/=> (Eden|Full)Collection/g)?.length ?? 0;
+  return countCollections(stderr);
 }

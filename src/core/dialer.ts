@@ -109,6 +109,7 @@ export class Dialer implements WarmHost {
     const down = pair.startDial();
     this.engine.adopt(warm.socket, down);
     this.host.onDialing(pair, nowMs);
+    if (!warm.connected) return true;
     down.onConnected();
     if (warm.early !== null) down.onChunk(warm.early);
     if (warm.isPaused && !down.paused && !down.closed) this.engine.resume(warm.socket);

@@ -67,6 +67,8 @@ export interface Engine {
   write(socket: Socket, chunk: Uint8Array, from: number): number;
   /** A chunk from `from` on, ours to keep. */
   keep(chunk: Uint8Array, from: number): Uint8Array;
+  /** What was kept is not needed any more; to say so is a favour, not a duty. */
+  giveBack?(kept: Uint8Array): void;
   /** No chunks and no end until `resume`; a reset is told all the same. */
   pause(socket: Socket): void;
   resume(socket: Socket): void;

@@ -109,6 +109,7 @@ export class Flow implements SocketEvents {
       this.size += count;
       this.restFrom += count;
       if (this.restFrom < this.rest.length) return this.pause();
+      this.engine.giveBack?.(this.rest);
       this.rest = null;
       this.restFrom = 0;
     }

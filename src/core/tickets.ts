@@ -101,6 +101,7 @@ export class Tickets {
         oldestNumber = number;
       }
       if (oldest < 0) return -1;
+      if (this.hasOlder(oldest, oldestNumber)) continue;
       // A number read from a place that was used anew meanwhile does no harm: then its head has moved on.
       const next = (oldestHead + 1) | 0;
       if (this.memory.compareExchange(heads, oldest, oldestHead, next) === oldestHead) {
@@ -183,6 +184,17 @@ export class Tickets {
   /** A place of ours that we have claimed ourselves is free again. */
   clear(line: number, position: number): void {
     this.memory.store(this.columns.grants, this.placeOf(this.own(line), position), noTicket);
+  }
+
+  /** Lines are read one after the other: one read before the oldest may have got an older ticket since. */
+  private hasOlder(lineEnd: number, number: number): boolean {
+    const { heads, tails, numbers } = this.columns;
+    for (let line = 0; line < lineEnd; line += 1) {
+      const head = this.memory.load(heads, line);
+      if (head === this.memory.load(tails, line)) continue;
+      if (((this.memory.load(numbers, this.placeOf(line, head)) - number) | 0) < 0) return true;
+    }
+    return false;
   }
 
   private own(line: number): number {

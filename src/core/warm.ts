@@ -51,17 +51,19 @@ export class WarmPool extends Expiring {
     this.refillSoon.set(endOfTurn);
   }
 
-  /** The oldest open connection, which is the caller's now; null when there is none. */
+  /**
+   * The oldest connection, which is the caller's now; null when there is none. It may still be dialed: a destination
+   * that serves one at a time accepts it before any that is dialed later.
+   */
   take(): WarmConnection | null {
     for (;;) {
-      const index = this.members.findIndex((each) => each.connected);
+      const index = this.members.findIndex((each) => each.socket !== null);
       const [member] = index < 0 ? [] : this.members.splice(index, 1);
       if (member === undefined) return null;
       this.refillSoon.set(endOfTurn);
-      const { socket } = member;
-      if (socket !== null && (member.early !== null || this.host.engine.isOpen(socket))) {
-        return member;
-      }
+      const { socket, connected, early } = member;
+      if (!connected || early !== null) return member;
+      if (socket !== null && this.host.engine.isOpen(socket)) return member;
       this.drop(member);
     }
   }

@@ -9,14 +9,14 @@
 // used up. So a connection costs two `epoll_ctl`, and pause and resume cost no call at all.
 import { connectedAlready } from "../core/engine.ts";
 import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
-import { bytes, sys, type Calls } from "../linux/calls.ts";
+import { sys, type Calls } from "../linux/calls.ts";
 import { errorName, linux } from "../linux/libc.ts";
 import { familyOf } from "../linux/sockaddr.ts";
 import { connectDescriptor, dialed, encode, type Target } from "./dial.ts";
 import { EpollLoop } from "./epoll-loop.ts";
 import { listenerMark, Listeners, type Listener } from "./libc-listeners.ts";
 import { asAddress, Fact, LibcSocket, native, opaque, prepared } from "./libc-socket.ts";
-import { ReceiveBuffer, receiveSize } from "./receive-buffer.ts";
+import { KeptChunks, ReceiveBuffer, receiveSize } from "./receive-buffer.ts";
 import { SocketOptions } from "./socket-options.ts";
 import { Splicer, type Bulk } from "./splice.ts";
 
@@ -34,6 +34,7 @@ export class LibcEngine extends EpollLoop implements Engine {
   /** By descriptor. */
   private readonly sockets: (LibcSocket | undefined)[] = [];
   private readonly received = new ReceiveBuffer();
+  private readonly kept = new KeptChunks();
   private readonly splicer: Splicer;
   private readonly options: SocketOptions;
   /** Sockets with more to read, and the same of the turn before. */
@@ -135,9 +136,11 @@ export class LibcEngine extends EpollLoop implements Engine {
   }
 
   keep(chunk: Uint8Array, from: number): Uint8Array {
-    const kept = bytes(chunk.length - from);
-    kept.set(from === 0 ? chunk : chunk.subarray(from));
-    return kept;
+    return this.kept.copy(chunk, from);
+  }
+
+  giveBack(kept: Uint8Array): void {
+    this.kept.giveBack(kept);
   }
 
   pause(socket: Socket): void {

@@ -24,3 +24,34 @@ export class ReceiveBuffer {
     return view;
   }
 }
+
+/** Chunks larger than this are kept in buffers that are used again; smaller ones are the collector's. */
+const largeSizeMin = receiveSize / 4;
+/** Free buffers that are held for the next chunks. */
+const freeCountMax = 16;
+
+/** Copies of what a target has not taken. A slow reader leaves one per chunk: without reuse they would be garbage. */
+export class KeptChunks {
+  private readonly free: ArrayBuffer[] = [];
+
+  copy(chunk: Uint8Array, from: number): Uint8Array {
+    const size = chunk.length - from;
+    const isLarge = size >= largeSizeMin && size <= receiveSize;
+    const buffer = isLarge
+      ? (this.free.pop() ?? new ArrayBuffer(receiveSize))
+      : new ArrayBuffer(size);
+    const kept = new Uint8Array(buffer, 0, size);
+    kept.set(from === 0 ? chunk : chunk.subarray(from));
+    return kept;
+  }
+
+  giveBack({ buffer }: Uint8Array): void {
+    if (
+      buffer instanceof ArrayBuffer &&
+      buffer.byteLength === receiveSize &&
+      this.free.length < freeCountMax
+    ) {
+      this.free.push(buffer);
+    }
+  }
+}

@@ -31,6 +31,32 @@ describe("warm", () => {
     it.end();
   });
 
+  test("warm: one that is still being dialed goes to a client before a later one is dialed", async () => {
+    using it = new FakePlane([{ slots: 1, warm: 1 }]);
+    await turn();
+    const client = it.accept();
+    client.send("hello");
+    it.plane.pull();
+    expect([it.dialed.length, it.used()]).toEqual([1, 1]);
+    it.dial(0).connect();
+    expect(it.dial(0).text).toBe("hello");
+    await turn();
+    expect(it.dialed.length).toBe(2);
+    it.end();
+  });
+
+  test("warm: one that is given away and then fails is dialed anew, and blames nobody", async () => {
+    using it = new FakePlane([{ slots: 1, warm: 1 }]);
+    await turn();
+    const client = it.accept();
+    client.send("hello");
+    it.plane.pull();
+    it.dial(0).fail();
+    it.dial(1).connect();
+    expect([it.dial(1).text, it.board.failures[0]]).toEqual(["hello", 0]);
+    it.end();
+  });
+
   test("warm: a freed slot is the next client's with an open connection", async () => {
     using it = await warmed(1);
     const first = it.accept();

@@ -11,7 +11,7 @@ import {
   tagServer,
   until,
 } from "../net.ts";
-import { embed, endings, isOneThread, spawn, waysInProcess } from "./ways.ts";
+import { embed, endings, isInThisThread, spawn, waysInProcess } from "./ways.ts";
 
 describe("drain", () => {
   test("drain: a pair goes on to its end, who waits is refused, nobody new is accepted", async () => {
@@ -107,7 +107,7 @@ describe("drain", () => {
       await using balancer = await embed([server.address], way);
       // Connected within this turn of the event loop, so that the balancer has not seen them yet.
       const peers = await Promise.all(Array.from({ length: 50 }, () => knock(balancer.port)));
-      if (isOneThread(way)) expect(balancer.status().accepted).toBe(0);
+      if (isInThisThread(way)) expect(balancer.status().accepted).toBe(0);
       const drained = balancer.drain();
       for (const peer of peers) peer.finish();
       await until(() => peers.every((peer) => peer.over), "all answers");

@@ -76,6 +76,11 @@ export type Way = keyof typeof spawnWays | WayInProcess;
 export const waysInProcess = Object.keys(embedWays) as readonly WayInProcess[]; // its own keys
 export const ways: readonly Way[] = [byCommandLine, ...waysInProcess];
 
+/** It shares this thread, so that it does nothing before this turn is over. */
+export function isInThisThread(way: Way): boolean {
+  return way === byDescriptor || way === portably;
+}
+
 /** Threads take turns each for itself: what is strict in one thread is so on average among several. */
 export function isOneThread(way: Way): boolean {
   return way !== byThreads && way !== byLibcThreads;
