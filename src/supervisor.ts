@@ -138,6 +138,9 @@ export class Supervisor {
       if (message.kind === "ready") {
         isReady = true;
         onReady();
+      } else if (message.kind === "late") {
+        records.drain((record) => this.events.record(record)); // those before them
+        for (const record of message.records) this.events.record(record);
       } else if (message.kind === "records") {
         setTimeout(() => records.drain((record) => this.events.record(record)), recordsMs);
       } else {

@@ -82,6 +82,7 @@ export class DataThread {
   private readonly link: ThreadLink;
   private readonly c: Libc | null;
   private readonly engine: BunEngine | LibcEngine;
+  private readonly loop: Loop;
   private readonly sweep: Sweep;
   private readonly destinations: Destinations;
   private readonly listening: { stop(): void }[] = [];
@@ -104,6 +105,7 @@ export class DataThread {
     this.engine =
       calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
     const loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
+    this.loop = loop;
     this.afterTurn = loop.alarm(() => this.onTurn());
     this.sweep = new Sweep(loop);
     const board = new Board(plan.boardSize, plan.board);
@@ -130,6 +132,14 @@ export class DataThread {
     if (plan.wakeFds.length > 0) this.joinOthers();
   }
 
+  now(): number {
+    return this.loop.now();
+  }
+
+  alarm(run: () => void): Alarm {
+    return this.loop.alarm(run);
+  }
+
   /** Accepts from its listening descriptors. @throws ListenError */
   open(): void {
     const { c, plan, engine, plane } = this;
@@ -150,6 +160,7 @@ export class DataThread {
     try {
       engine.run();
     } finally {
+      this.stopListening();
       engine.closeAll(); // its descriptors are ours to close, whatever has ended it
     }
     if (this.broken !== null) throw this.broken;
@@ -220,7 +231,9 @@ export class DataThread {
   private break(error: AssertionError): void {
     if (this.broken !== null) return;
     this.broken = error;
+    this.stopListening();
     try {
+      this.plane.refuseNew();
       this.plane.cut("error");
     } catch {
       // What is broken may break this too; the rest is closed with the thread.
@@ -241,6 +254,7 @@ export class DataThread {
     if (!(engine instanceof LibcEngine)) return;
     // While it is awake it looks by itself, and nobody needs to wake it.
     engine.afterSleep = () => plane.tickets.stayAwake();
+    engine.whileAwake = () => plane.takeGrants();
     engine.beforeSleep = () => plane.onSleep();
   }
 

@@ -6,7 +6,7 @@ import {
   workerData,
   type MessagePort,
 } from "node:worker_threads";
-import { RecordRing } from "./control/record-ring.ts";
+import { RecordRing, type RowRecord } from "./control/record-ring.ts";
 import { libc, monotonicMs } from "./linux/libc.ts";
 import { DataThread, type ThreadCommand, type ThreadEvent, type ThreadPlan } from "./thread.ts";
 
@@ -19,33 +19,71 @@ export interface WorkerData {
   readonly clockZero: number;
 }
 
-/** What a Worker tells; `ready`: it accepts, `records`: some wait in the ring. */
-export type WorkerMessage = ThreadEvent | { readonly kind: "ready" } | { readonly kind: "records" };
+/** What a Worker tells; `ready`: it accepts, `records`: some wait in the ring, `late`: they found no room. */
+export type WorkerMessage =
+  | ThreadEvent
+  | { readonly kind: "ready" }
+  | { readonly kind: "records" }
+  | { readonly kind: "late"; readonly records: readonly RowRecord[] };
 
 const { plan, commands, records, clockZero } = workerData as WorkerData; // given by balancer.ts
 const tell = (message: WorkerMessage): void => parentPort?.postMessage(message, []);
 
 const ring = new RecordRing(records);
+/** Those that found no room in the ring, as when thousands end at once: they follow when there is. */
+const late: RowRecord[] = [];
+const lateCountMax = 65_536;
+const lateMs = 5;
 // Each thread's own clock begins at its birth: moved to the one that all share.
 const offset = libc === null ? 0 : monotonicMs(libc) - performance.now() - clockZero;
 const thread = new DataThread(
   plan,
   {
-    tell,
-    record: (record) => {
-      if (ring.push(record)) tell({ kind: "records" });
+    tell(event) {
+      if (event.kind === "stopped") tellLate();
+      tell(event);
+    },
+    record(record) {
+      if (late.length === 0 && ring.hasRoom) return send(record);
+      if (late.length === lateCountMax) return ring.drop();
+      if (late.push(record) === 1) later.set(thread.now() + lateMs);
     },
   },
   () => performance.now() + offset,
 );
+const later = thread.alarm(sendLate);
 thread.onWake = () => {
   for (let next = receive(); next !== null; next = receive()) thread.handle(next);
 };
 thread.open();
 tell({ kind: "ready" });
-thread.run();
+try {
+  thread.run();
+} finally {
+  tellLate();
+}
 
 function receive(): ThreadCommand | null {
   const received: { message: ThreadCommand } | undefined = receiveMessageOnPort(commands);
   return received?.message ?? null;
+}
+
+function send(record: RowRecord): void {
+  if (ring.push(record)) tell({ kind: "records" });
+}
+
+/** The thread ends: what is left does not wait for room. */
+function tellLate(): void {
+  if (late.length > 0) tell({ kind: "late", records: late.splice(0) });
+}
+
+function sendLate(): void {
+  let count = 0;
+  while (count < late.length && ring.hasRoom) {
+    const record = late[count];
+    if (record !== undefined) send(record);
+    count += 1;
+  }
+  late.splice(0, count);
+  if (late.length > 0) later.set(thread.now() + lateMs);
 }

@@ -44,13 +44,23 @@ export class RecordRing {
     return Atomics.load(this.words, Word.dropped);
   }
 
+  get hasRoom(): boolean {
+    const tail = this.words[Word.tail] ?? 0;
+    return (tail - Atomics.load(this.words, Word.head)) >>> 0 < recordCountMax;
+  }
+
+  /** Counts one that was given up. */
+  drop(): void {
+    Atomics.add(this.words, Word.dropped, 1);
+  }
+
   /** @returns true when the reader is to be told, since it does not know of any. */
   push(record: RowRecord): boolean {
-    const tail = this.words[Word.tail] ?? 0;
-    if ((tail - Atomics.load(this.words, Word.head)) >>> 0 >= recordCountMax) {
-      Atomics.add(this.words, Word.dropped, 1);
+    if (!this.hasRoom) {
+      this.drop();
       return false;
     }
+    const tail = this.words[Word.tail] ?? 0;
     const { doubles } = this;
     const slot = (tail >>> 0) % recordCountMax;
     let at = slot * doublesPerRecord;

@@ -120,7 +120,7 @@ export class Batch<T extends Waiter> {
     assert(!item.left, "batch: left twice");
     item.left = true;
     if (item.place === Place.fresh) this.freshLeftCount += 1;
-    else (item.place === Place.back ? this.back : this.arrived).leave();
+    else if ((item.place === Place.back ? this.back : this.arrived).leave()) this.arm(endOfTurn);
   }
 
   /**

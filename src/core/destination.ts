@@ -177,6 +177,7 @@ export class Destinations {
   /** Its slots may go from one client to the next. */
   mayServe(row: number): boolean {
     const { board } = this;
+    if (this.at(row).backup && this.isPrimaryUp()) return false;
     const slots = board.slots[row] ?? 0;
     const fits = slots === 0 || (board.used[row] ?? 0) <= slots;
     return fits && board.stateOf(row) === State.up && board.isUp(row);

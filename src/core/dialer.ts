@@ -4,7 +4,8 @@ import type { Board } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
 import { connectedAlready, type Engine } from "./engine.ts";
 import { kindOfFault } from "./fault.ts";
-import type { Alarm, Loop } from "./loop.ts";
+import type { Limits } from "./limits.ts";
+import { endOfTurn, type Alarm, type Loop } from "./loop.ts";
 import type { ThreadNumbers } from "./numbers.ts";
 import type { Pair } from "./pair.ts";
 import type { Sweep } from "./sweep.ts";
@@ -38,11 +39,15 @@ export class Dialer implements WarmHost {
   private readonly host: DialerHost;
   /** By row; none where no connection is opened ahead. */
   private readonly warmPools: WarmPool[] = [];
+  readonly connectMs: number;
+  private readonly poolsToFill = new Set<WarmPool>();
+  private readonly fillPools: Alarm;
   private restUntil = 0;
   private readonly afterRest: Alarm;
 
   constructor(parts: {
     engine: Engine;
+    limits: Limits;
     board: Board;
     numbers: ThreadNumbers;
     destinations: Destinations;
@@ -56,7 +61,13 @@ export class Dialer implements WarmHost {
     this.destinations = parts.destinations;
     this.loop = parts.loop;
     this.host = parts.host;
+    this.connectMs = parts.limits.connectMs;
     this.afterRest = parts.loop.alarm(() => this.host.pull());
+    this.fillPools = parts.loop.alarm(() => {
+      const pools = [...this.poolsToFill];
+      this.poolsToFill.clear();
+      for (const pool of pools) pool.refill();
+    });
     for (const each of this.destinations.list) {
       if (each.warm === 0) continue;
       this.warmPools[each.row] = new WarmPool(each, this, parts.loop, parts.sweep);
@@ -72,7 +83,9 @@ export class Dialer implements WarmHost {
   start(pair: Pair, destination: Destination, nowMs: number): boolean {
     pair.addressFirst = destination.preferred;
     pair.addressesTried = 0;
-    return this.useWarm(pair, destination, nowMs) || this.dial(pair, destination, nowMs);
+    // A trial is to find out: what was open before the destination went out says nothing of now.
+    if (!pair.onTrial && this.useWarm(pair, destination, nowMs)) return true;
+    return this.dial(pair, destination, nowMs);
   }
 
   /** Its dial has failed. @returns true when another one is under way; false: the slot is given back. */
@@ -87,11 +100,17 @@ export class Dialer implements WarmHost {
   /** Opens nothing ahead any more. */
   close(): void {
     this.afterRest.clear();
+    this.fillPools.clear();
     for (const pool of this.warmPools) pool?.close();
   }
 
   mayWarm(destination: Destination): boolean {
     return this.destinations.isSound(destination);
+  }
+
+  refillSoon(pool: WarmPool): void {
+    this.poolsToFill.add(pool);
+    this.fillPools.set(endOfTurn);
   }
 
   onWarmFailed(destination: Destination, code: string): void {
@@ -105,7 +124,8 @@ export class Dialer implements WarmHost {
     const warm = this.warmPools[destination.row]?.take() ?? null;
     if (warm === null || warm.socket === null) return false;
     pair.state = "dialing";
-    pair.onWarm = true;
+    pair.onWarm = warm.connected; // else it is a dial like any other
+    pair.addressFirst = warm.addressIndex;
     const down = pair.startDial();
     this.engine.adopt(warm.socket, down);
     this.host.onDialing(pair, nowMs);

@@ -8,6 +8,7 @@ const kinds: ReadonlyMap<string, FaultKind> = new Map([
   ["ENFILE", "system"],
   ["ENOBUFS", "system"],
   ["ENOMEM", "system"],
+  ["ENOSPC", "system"], // epoll watches as many as it may
   ["EADDRNOTAVAIL", "source"],
   ["EADDRINUSE", "source"],
   ["EAGAIN", "busy"], // the accept queue of a unix socket is full

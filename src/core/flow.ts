@@ -83,7 +83,7 @@ export class Flow implements SocketEvents {
     if (this.broken && this.rest === null) return this.pair.onReset(this);
     this.ended = true;
     this.pair.onEnd(this);
-    if (!this.pair.settled) this.push();
+    if (!this.pair.settled && !this.closed) this.push();
   }
 
   onClose(code: string | null): void {

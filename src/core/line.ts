@@ -80,11 +80,13 @@ export class Line<T extends Waiter> {
     this.tickets.publish(this.line, this.tail);
   }
 
-  /** An item of this line has left. */
-  leave(): void {
+  /** An item of this line has left. @returns true when others became visible: a slot may be free for them. */
+  leave(): boolean {
     this.count -= 1;
     this.leftCount += 1;
+    const hadBeyond = this.beyond.length > 0;
     this.dropLeft();
+    return hadBeyond;
   }
 
   /** The item of a place that this thread has just claimed, or null when it has left. */

@@ -147,6 +147,9 @@ export class Pair extends Expiring implements Waiter {
 
   /** One side has sent its last byte. */
   onEnd(flow: Flow): void {
+    if (this.state === "joined" && this.onWarm && flow === this.down && this.isUntouched(flow)) {
+      return this.dialAgain(); // it was tired of waiting, which is not its client's affair
+    }
     this.endedFirst ??= flow === this.up ? "client" : "destination";
     if (this.state === "joined") {
       const { halfCloseMs } = this.host.limits;

@@ -138,6 +138,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     pair.holdsSlot = true;
     pair.onTrial = this.destinations.onTrial(destination);
     if (!this.dialer.start(pair, destination, nowMs)) this.giveBack(pair, nowMs);
+    this.freedAt = -1; // what else is placed now was not handed on
   }
 
   release(row: number): void {
@@ -194,6 +195,11 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** This thread is about to sleep; from now on it is woken. @returns true when there was something to do still. */
   onSleep(): boolean {
     this.tickets.awake();
+    return this.takeGrants();
+  }
+
+  /** Looks for what other threads have granted. @returns true when there was something, or is on its way. */
+  takeGrants(): boolean {
     if (!this.batch.expectsGrants) return false;
     this.batch.flush();
     return true;
@@ -206,7 +212,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     destination.preferred =
       (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
     this.numbers.addJoined(destination.row, pair.joinedAt - pair.dialedAt);
-    this.destinations.onSuccess(destination);
+    if (!pair.onWarm) this.destinations.onSuccess(destination); // what was open before says nothing of now
   }
 
   onDialFailed(pair: Pair, code: string): void {

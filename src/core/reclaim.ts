@@ -3,7 +3,7 @@
 import { State, type Board } from "./board.ts";
 import { linesPerThread } from "./tickets.ts";
 
-/** Looks at a place whose giver is between its two steps; a step is nanoseconds, unless its core was taken away. */
+/** Looks at places whose giver is between its two steps; a step is nanoseconds, unless its core was taken away. */
 const lookCountMax = 1e8;
 
 /** @returns how many connections were open in it. The caller wakes the others: slots may be free now. */
@@ -11,6 +11,7 @@ export function reclaim(board: Board, thread: number): number {
   const { heads, tails, grants } = board.ticketColumns;
   const placesPerLine = grants.length / heads.length;
   const rows = board.size.destinationCountMax;
+  let looks = 0;
   for (let line = thread * linesPerThread; line < (thread + 1) * linesPerThread; line += 1) {
     // First nobody can claim its tickets any more, then every slot that was granted to them is taken back.
     let head = Atomics.load(heads, line);
@@ -25,7 +26,7 @@ export function reclaim(board: Board, thread: number): number {
       Atomics.store(grants, first + (at & (placesPerLine - 1)), 0);
     }
     for (let place = first; place < first + placesPerLine; place += 1) {
-      for (let looks = 0; looks < lookCountMax && Atomics.load(grants, place) < 0; looks += 1);
+      while (looks < lookCountMax && Atomics.load(grants, place) < 0) looks += 1;
       const row = Atomics.exchange(grants, place, 0) - 1;
       if (row >= 0) giveBack(board, row, 1);
     }
@@ -43,6 +44,7 @@ export function reclaim(board: Board, thread: number): number {
   for (let n = 0; n < openCount; n += 1) numbers.addClosed("error");
   numbers.add("open", -openCount);
   numbers.add("queued", -numbers.get("queued"));
+  numbers.set("oldestAt", 0);
   return openCount;
 }
 

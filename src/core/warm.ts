@@ -4,9 +4,9 @@
 //   dial ──> open, waits ──> given to a client ──> its pair's destination side
 //              │  ended by the destination, reset, or old: closed, and another one is opened
 import type { Destination } from "./destination.ts";
-import type { Engine, Socket, SocketEvents } from "./engine.ts";
-import { connectedAlready } from "./engine.ts";
-import { endOfTurn, never, type Alarm, type Loop } from "./loop.ts";
+import { connectedAlready, type DialAddress, type Engine } from "./engine.ts";
+import type { Socket, SocketEvents } from "./engine.ts";
+import { never, type Loop } from "./loop.ts";
 import { Expiring, type Sweep } from "./sweep.ts";
 
 /** A warm connection is opened anew after so long. */
@@ -14,16 +14,22 @@ const ageMsMax = 30_000;
 /** One that ended sooner than this has not been worth it: the next one waits, doubling up to the larger. */
 const shortMs = 1_000;
 const restMsMax = 30_000;
+/** A dial that has begun so lately may be given to a client; an older one is perhaps never answered. */
+const youngMs = 200;
 /** What a destination says before it is asked is kept; it is paused when that is more. */
 const earlySizeMax = 16 * 1024;
 
-/** What a pool needs of the plane it lives in. */
+/** What a pool needs of whoever dials. */
 export interface WarmHost {
   readonly engine: Engine;
+  /** Longest dial. */
+  readonly connectMs: number;
   /** New connections may be opened to it now. */
   mayWarm(destination: Destination): boolean;
-  /** One could not be opened. */
+  /** None of its addresses could be had. */
   onWarmFailed(destination: Destination, code: string): void;
+  /** Calls `refill` at the end of this turn. */
+  refillSoon(pool: WarmPool): void;
 }
 
 /** The warm connections of one thread to one destination. */
@@ -32,10 +38,11 @@ export class WarmPool extends Expiring {
   private readonly host: WarmHost;
   private readonly loop: Loop;
   private readonly sweep: Sweep;
-  private readonly refillSoon: Alarm;
-  private readonly countMax: number;
   /** Oldest first; those that are still being dialed included. */
-  private readonly members: WarmConnection[] = [];
+  private members: WarmConnection[] = [];
+  /** Which of its addresses is dialed next, and how many have failed since one was had. */
+  private addressIndex = 0;
+  private failedCount = 0;
   private restMs = 0;
   private restUntil = 0;
   private isClosed = false;
@@ -43,35 +50,39 @@ export class WarmPool extends Expiring {
   constructor(destination: Destination, host: WarmHost, loop: Loop, sweep: Sweep) {
     super();
     this.destination = destination;
-    this.countMax = destination.warm;
     this.host = host;
     this.loop = loop;
     this.sweep = sweep;
-    this.refillSoon = loop.alarm(() => this.refill());
-    this.refillSoon.set(endOfTurn);
+    host.refillSoon(this);
   }
 
   /**
-   * The oldest connection, which is the caller's now; null when there is none. It may still be dialed: a destination
-   * that serves one at a time accepts it before any that is dialed later.
+   * The oldest connection, which is the caller's now; null when there is none. It may have been dialed just now and not
+   * be open yet: a destination that serves one at a time accepts it before any that is dialed later.
    */
   take(): WarmConnection | null {
-    for (;;) {
-      const index = this.members.findIndex((each) => each.socket !== null);
-      const [member] = index < 0 ? [] : this.members.splice(index, 1);
-      if (member === undefined) return null;
-      this.refillSoon.set(endOfTurn);
+    const nowMs = this.loop.now();
+    for (const member of [...this.members]) {
       const { socket, connected, early } = member;
-      if (!connected || early !== null) return member;
-      if (socket !== null && this.host.engine.isOpen(socket)) return member;
+      if (socket === null || (!connected && nowMs - member.dialedAt > youngMs)) continue;
+      this.members.splice(this.members.indexOf(member), 1);
+      this.host.refillSoon(this);
+      if (!connected || early !== null || this.host.engine.isOpen(socket)) return member;
       this.drop(member);
     }
+    return null;
   }
 
-  /** Looks for those that are old, and fills up. */
+  /** Drops what is old, what its destination's name has lost and what is not answered; then fills up. */
   override onSweep(nowMs: number): number {
-    for (const member of this.members.filter((each) => nowMs - each.dialedAt >= ageMsMax)) {
-      this.members.splice(this.members.indexOf(member), 1);
+    const { destination, host } = this;
+    const isSound = host.mayWarm(destination);
+    for (const member of [...this.members]) {
+      const ageMs = nowMs - member.dialedAt;
+      if (!member.connected && ageMs >= host.connectMs) this.onOver(member, "ETIMEDOUT");
+      const isKnown = destination.addresses.includes(member.address);
+      if (isSound && isKnown && ageMs < ageMsMax) continue;
+      this.members = this.members.filter((each) => each !== member);
       this.drop(member);
     }
     return this.refill();
@@ -79,9 +90,12 @@ export class WarmPool extends Expiring {
 
   close(): void {
     this.isClosed = true;
-    this.refillSoon.clear();
     this.sweep.remove(this);
     for (const member of this.members.splice(0)) this.drop(member);
+  }
+
+  onOpen(): void {
+    this.failedCount = 0;
   }
 
   /** A member has ended by itself, or could not be opened. */
@@ -90,37 +104,38 @@ export class WarmPool extends Expiring {
     if (index < 0) return;
     this.members.splice(index, 1);
     const nowMs = this.loop.now();
-    if (code !== null && !member.connected) this.host.onWarmFailed(this.destination, code);
-    if (nowMs - member.dialedAt < shortMs) {
+    if (code !== null && !member.connected) this.onFailed(code);
+    if (member.connected && nowMs - member.dialedAt >= shortMs) {
+      this.restMs = 0;
+    } else if (this.failedCount === 0) {
+      // Its next address, if there is one, need not wait for what is wrong with this one.
       this.restMs = Math.min(restMsMax, Math.max(shortMs, 2 * this.restMs));
       this.restUntil = nowMs + this.restMs;
-    } else {
-      this.restMs = 0;
     }
     this.drop(member);
     this.sweep.fileNoLater(this, Math.max(nowMs, this.restUntil));
   }
 
-  private drop(member: WarmConnection): void {
-    if (member.closed) return;
-    member.closed = true;
-    // Nothing was sent on it, so that there is nothing to lose: a FIN, which no server logs as an error.
-    if (member.connected && member.socket !== null) this.host.engine.close(member.socket);
-    else this.host.engine.abort(member);
-  }
-
   /** @returns when to look again. */
-  private refill(): number {
+  refill(): number {
     const nowMs = this.loop.now();
     const { destination, host } = this;
-    while (!this.isClosed && this.members.length < this.countMax && nowMs >= this.restUntil) {
-      const address = destination.addresses[destination.preferred];
-      if (address === undefined || !host.mayWarm(destination)) break;
-      const member = new WarmConnection(this, nowMs, host.engine);
+    while (
+      !this.isClosed &&
+      this.members.length < destination.warm &&
+      nowMs >= this.restUntil &&
+      host.mayWarm(destination)
+    ) {
+      const { addresses } = destination;
+      const address = addresses[this.addressIndex % addresses.length];
+      if (address === undefined) break;
+      const index = this.addressIndex % addresses.length;
+      const member = new WarmConnection(this, nowMs, host.engine, address, index);
       this.members.push(member);
       const code = host.engine.dial(address, member);
-      if (code === connectedAlready) member.onConnected();
-      else if (code !== null) {
+      if (code === connectedAlready) {
+        member.onConnected();
+      } else if (code !== null) {
         member.closed = true;
         this.onOver(member, code);
       }
@@ -129,6 +144,23 @@ export class WarmPool extends Expiring {
     const atMs = nowMs + shortMs;
     this.sweep.fileNoLater(this, atMs);
     return atMs;
+  }
+
+  /** Its addresses are tried in turn; only when all have failed the destination is to blame. */
+  private onFailed(code: string): void {
+    this.addressIndex += 1;
+    this.failedCount += 1;
+    if (this.failedCount < this.destination.addresses.length) return;
+    this.failedCount = 0;
+    this.host.onWarmFailed(this.destination, code);
+  }
+
+  private drop(member: WarmConnection): void {
+    if (member.closed) return;
+    member.closed = true;
+    // Nothing was sent on it, so that there is nothing to lose: a FIN, which no server logs as an error.
+    if (member.connected && member.socket !== null) this.host.engine.close(member.socket);
+    else this.host.engine.abort(member);
   }
 }
 
@@ -140,17 +172,29 @@ export class WarmConnection implements SocketEvents {
   early: Uint8Array | null = null;
   isPaused = false;
   readonly dialedAt: number;
+  readonly address: DialAddress;
+  /** Its place among the destination's addresses. */
+  readonly addressIndex: number;
   private readonly pool: WarmPool;
   private readonly engine: Engine;
 
-  constructor(pool: WarmPool, dialedAt: number, engine: Engine) {
+  constructor(
+    pool: WarmPool,
+    dialedAt: number,
+    engine: Engine,
+    address: DialAddress,
+    addressIndex: number,
+  ) {
     this.pool = pool;
     this.dialedAt = dialedAt;
     this.engine = engine;
+    this.address = address;
+    this.addressIndex = addressIndex;
   }
 
   onConnected(): void {
     this.connected = true;
+    this.pool.onOpen();
   }
 
   onDialFailed(code: string): void {

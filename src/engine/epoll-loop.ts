@@ -12,6 +12,8 @@ export abstract class EpollLoop implements Loop {
   readonly now: () => number;
   /** Called before the loop would block. @returns true when it must not, for there is something to do. */
   beforeSleep: (() => boolean) | null = null;
+  /** Called in a turn that does not block. */
+  whileAwake: (() => void) | null = null;
   /** Called when the loop has blocked and goes on. */
   afterSleep: (() => void) | null = null;
   protected readonly calls: Calls;
@@ -65,7 +67,7 @@ export abstract class EpollLoop implements Loop {
   protected abstract afterEvents(): void;
 
   private turn(waitMs: number): void {
-    const blocks = waitMs !== 0 && this.beforeSleep?.() !== true;
+    const blocks = this.maySleep(waitMs);
     const count = this.epoll.wait(blocks ? waitMs : 0);
     if (blocks) this.afterSleep?.();
     for (let index = 0; index < count; index += 1) {
@@ -75,6 +77,16 @@ export abstract class EpollLoop implements Loop {
       else this.onEvent(this.epoll.flagsAt(index), fd, number);
     }
     this.afterEvents();
+  }
+
+  private maySleep(waitMs: number): boolean {
+    try {
+      if (waitMs !== 0) return this.beforeSleep?.() !== true;
+      this.whileAwake?.();
+    } catch (error) {
+      this.onFault(error, null);
+    }
+    return false;
   }
 
   private wake(fd: number): void {

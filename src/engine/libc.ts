@@ -118,6 +118,7 @@ export class LibcEngine extends EpollLoop implements Engine {
 
   write(socket: Socket, chunk: Uint8Array, from: number): number {
     const target = native(socket);
+    if (!target.is(Fact.open)) return -1; // its number may be another socket's
     const size = chunk.length - from;
     if (!target.is(Fact.prompt) && (target.is(Fact.written) || size > promptSizeMax)) {
       target.set(Fact.prompt);
@@ -154,7 +155,7 @@ export class LibcEngine extends EpollLoop implements Engine {
   }
 
   shutdown(socket: Socket): void {
-    this.calls.shutdown(native(socket).fd, sys.SHUT_WR);
+    if (native(socket).is(Fact.open)) this.calls.shutdown(native(socket).fd, sys.SHUT_WR);
   }
 
   close(socket: Socket): void {

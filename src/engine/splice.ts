@@ -35,12 +35,16 @@ export class Bulk {
   heldSize = 0;
 }
 
+/** After the kernel has given no pipe, so many flows are copied before it is asked again. */
+const restCountMax = 1_000;
+
 /** Of one thread; made when needed, kept for the next. */
 class Pipes {
   private readonly calls: Calls;
   private readonly free: Pipe[] = [];
   private count = 0;
-  private countMax = pipeCountMax;
+  /** Takes that are answered with no for a while, since the kernel gave none. */
+  private restCount = 0;
 
   constructor(calls: Calls) {
     this.calls = calls;
@@ -48,7 +52,11 @@ class Pipes {
 
   /** @returns an empty pipe, or null when there is none: too many are in use, or the kernel gives no more. */
   take(): Pipe | null {
-    return this.free.pop() ?? (this.count < this.countMax ? this.make() : null);
+    const pipe = this.free.pop();
+    if (pipe !== undefined) return pipe;
+    if (this.restCount === 0) return this.count < pipeCountMax ? this.make() : null;
+    this.restCount -= 1;
+    return null;
   }
 
   giveBack(pipe: Pipe): void {
@@ -78,7 +86,7 @@ class Pipes {
       }
       this.drop({ readFd, writeFd, size: 0 });
     }
-    this.countMax = this.count; // no more than these, from now on
+    this.restCount = restCountMax;
     return null;
   }
 }
@@ -148,14 +156,17 @@ export class Splicer {
         }
         flow.heldSize = count;
       }
-      const { heldSize } = flow;
-      const count = this.calls.splice(pipe.readFd, null, targetFd, null, heldSize, spliceFlags);
-      if (count < 0 && this.errno.number !== sys.EAGAIN) return "copy";
-      if (count > 0) {
-        flow.heldSize -= count;
-        this.movedSize += count;
+      while (flow.heldSize > 0) {
+        const { heldSize } = flow;
+        const count = this.calls.splice(pipe.readFd, null, targetFd, null, heldSize, spliceFlags);
+        if (count > 0) {
+          flow.heldSize -= count;
+          this.movedSize += count;
+        } else {
+          // Only after EAGAIN an edge says that there is room: less than all is not "full" yet.
+          return count < 0 && this.errno.number === sys.EAGAIN ? "full" : "copy";
+        }
       }
-      if (flow.heldSize > 0) return "full";
     }
     this.giveBack(flow);
     return "more";

@@ -72,6 +72,7 @@ const errnoNames: Readonly<Record<number, string>> = {
   22: "EINVAL",
   23: "ENFILE",
   24: "EMFILE",
+  28: "ENOSPC",
   30: "EROFS",
   32: "EPIPE",
   36: "ENAMETOOLONG",

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { FakePlane, turn } from "./fake.ts";
+import { State } from "../../src/core/board.ts";
+import { fakeAddresses, FakePlane, turn } from "./fake.ts";
 
 /** A plane whose destination has warm connections, all open. */
 async function warmed(warm: number, slots = 1): Promise<FakePlane> {
@@ -45,15 +46,60 @@ describe("warm", () => {
     it.end();
   });
 
-  test("warm: one that is given away and then fails is dialed anew, and blames nobody", async () => {
-    using it = new FakePlane([{ slots: 1, warm: 1 }]);
+  test("warm: one that is given away while it is dialed, and fails, is a failed connect like any other", async () => {
+    using it = new FakePlane([{ warm: 1 }, {}]);
     await turn();
     const client = it.accept();
     client.send("hello");
     it.plane.pull();
     it.dial(0).fail();
     it.dial(1).connect();
-    expect([it.dial(1).text, it.board.failures[0]]).toEqual(["hello", 0]);
+    expect([it.dialed[1], it.dial(1).text, it.board.failures[0]]).toEqual(["d1", "hello", 1]);
+    it.end();
+  });
+
+  test("warm: addresses are tried in turn, and a destination with one that answers is not to blame", async () => {
+    const addresses = fakeAddresses("dead", "alive");
+    using it = new FakePlane([{ warm: 1, addresses }]);
+    await turn();
+    for (const address of addresses.slice(0, 1)) address.fault = "ECONNREFUSED";
+    it.dial(0).fail();
+    it.advance(1_100);
+    expect([it.dialed.at(-1), it.board.failures[0]]).toEqual(["alive", 0]);
+    it.end();
+  });
+
+  test("warm: one whose destination ends it just when a client has it is replaced, and the client sees nothing", async () => {
+    using it = await warmed(1);
+    const client = it.accept();
+    it.plane.pull();
+    it.dial(0).fin();
+    it.dial(1).connect();
+    client.send("hello");
+    expect([it.dial(1).text, client.shut, it.board.failures[0]]).toEqual(["hello", false, 0]);
+    it.end();
+  });
+
+  test("warm: a trial dials, and what was open before the destination went out is given up", async () => {
+    using it = await warmed(1);
+    const { destinations, board, clock } = it;
+    const [destination] = destinations.list;
+    if (destination === undefined) throw new Error("there is one");
+    for (let n = 0; n < 3; n += 1) {
+      board.changeState(0, board.stateOf(0), State.up);
+      destinations.onFailure(destination, "ETIMEDOUT", clock.ms, false);
+    }
+    expect(board.stateOf(0)).toBe(State.out);
+    it.advance(1_100);
+    it.accept();
+    it.plane.pull();
+    expect([it.dial(0).fate, it.dialed.length, board.stateOf(0)]).toEqual([
+      "closed",
+      2,
+      State.trying,
+    ]);
+    it.dial(1).connect();
+    expect(it.told.at(-1)).toBe("back d0");
     it.end();
   });
 
@@ -149,8 +195,9 @@ describe("warm", () => {
     using it = new FakePlane([{ warm: 1 }]);
     await turn();
     for (let n = 0; n < 3; n += 1) {
-      it.engine.dials.at(-1)?.fail();
-      for (let ms = 0; ms < 8; ms += 1) it.advance(1_000);
+      const dial = it.engine.dials.at(-1);
+      if (dial?.gone === false) dial.fail();
+      for (let seconds = 0; seconds < 3; seconds += 1) it.advance(1_000);
     }
     expect(it.told[0]).toStartWith("out d0 ECONNREFUSED");
     const before = it.dialed.length;

@@ -79,7 +79,7 @@ test.each(engines)("bulk: 1 GiB each way at once, byte by byte, engine %s", asyn
 test.each(engines)(
   "bulk: 4 GiB to a slower reader, in memory that does not grow, engine %s",
   async (engine) => {
-    const way = { upCount: 4 * GiB, downCount: 0, readMiBPerSecond: 500 };
+    const way = { upCount: 4 * GiB, downCount: 0, readMiBPerSecond: 1_000 };
     const seenKiB: number[][] = [];
     const { reports, ended, growthMiB } = await transfer(engine, way, (pid, lines) => {
       const doneGiB = lines.length - 1; // the first line is the port

@@ -204,3 +204,21 @@ describe("threads: by the command line", () => {
     expect([code, stderr.includes("--threads")]).toEqual([2, true]);
   });
 });
+
+test.each(["bun", "libc"])(
+  "threads: 3,000 that are refused in one go leave a record each, engine %s",
+  async (engine) => {
+    using server = echoServer();
+    const options = ["--engine", engine, "--threads", "2", "--slots", "1", server.address];
+    await using balancer = await embed(options);
+    using _holder = await client(balancer.port);
+    await balancer.when(({ open }) => open === 1, "the holder");
+    const waiting: Peer[] = [];
+    for (let n = 0; n < 6; n++) waiting.push(...(await crowd(balancer, 500)));
+    await balancer.when(({ queue }) => queue.waiting === 3_000, "all in the queue");
+    await balancer.balancer.stop();
+    expect(balancer.ended.length).toBe(3_001);
+    expect(balancer.events.filter(({ kind }) => kind === "warning")).toEqual([]);
+    expect(new Set(balancer.ended.map(({ id }) => id)).size).toBe(3_001);
+  },
+);
