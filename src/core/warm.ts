@@ -62,7 +62,8 @@ export class WarmPool extends Expiring {
    */
   take(): WarmConnection | null {
     const nowMs = this.loop.now();
-    for (const member of [...this.members]) {
+    const members = this.members.slice(); // some leave while we go through them
+    for (const member of members) {
       const { socket, connected, early } = member;
       if (socket === null || (!connected && nowMs - member.dialedAt > youngMs)) continue;
       this.members.splice(this.members.indexOf(member), 1);
@@ -77,7 +78,8 @@ export class WarmPool extends Expiring {
   override onSweep(nowMs: number): number {
     const { destination, host } = this;
     const isSound = host.mayWarm(destination);
-    for (const member of [...this.members]) {
+    const members = this.members.slice();
+    for (const member of members) {
       const ageMs = nowMs - member.dialedAt;
       if (!member.connected && ageMs >= host.connectMs) this.onOver(member, "ETIMEDOUT");
       const isKnown = destination.addresses.includes(member.address);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { State } from "../../src/core/board.ts";
 import { FakePlane, fakeAddresses, turn } from "./fake.ts";
 
 describe("plane: the life of a connection", () => {
@@ -290,6 +291,30 @@ describe("plane: the end", () => {
     expect([one.server.fate, other.server.fate]).toEqual(["reset", "open"]);
     expect(it.told).toEqual(["fault Error: ours", "fault Error: nobody's"]);
     expect(it.ends).toEqual(["error balancer"]);
+    it.end();
+  });
+});
+
+describe("plane: backups", () => {
+  test("plane: a slot that a backup frees is nobody's while a primary is up, though clients wait", () => {
+    using it = new FakePlane([{ slots: 1 }, { slots: 1, backup: true }]);
+    const [primary] = it.destinations.list;
+    if (primary === undefined) throw new Error("there is one");
+    for (let n = 0; n < 3; n += 1) {
+      it.board.changeState(0, it.board.stateOf(0), State.up);
+      it.destinations.onFailure(primary, "ECONNREFUSED", it.clock.ms, false);
+    }
+    for (let n = 0; n < 3; n += 1) it.accept();
+    it.plane.pull();
+    it.dial(0).connect();
+    expect(it.dialed).toEqual(["d1"]);
+    it.advance(1_100);
+    it.dial(1).connect(); // the trial
+    expect(it.dialed).toEqual(["d1", "d0"]);
+    it.dial(0).crash();
+    expect([it.dialed, it.used(1)]).toEqual([["d1", "d0"], 0]);
+    it.dial(1).crash();
+    expect(it.dialed).toEqual(["d1", "d0", "d0"]);
     it.end();
   });
 });
