@@ -211,7 +211,6 @@ class Running implements Balancer {
     this.listeners = descriptors;
     const plan: CommonPlan = {
       options,
-      engine: options.engine,
       usesLibc: c !== null,
       boardSize: board.size,
       board: board.buffer,

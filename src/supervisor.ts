@@ -56,7 +56,7 @@ export class Supervisor {
     this.events = events;
     this.clockZero = monotonicMs(c) - performance.now();
     for (let thread = 0; thread < board.size.threadCount; thread += 1) {
-      const [theirs, own] = common.engine === "libc" ? wakeCounter(c) : wakePair(c);
+      const [theirs, own] = common.options.engine === "libc" ? wakeCounter(c) : wakePair(c);
       this.wakeFds.push(theirs);
       this.ownFds.push(own);
     }
@@ -105,7 +105,11 @@ export class Supervisor {
 
   /** Reads what records are on their way. */
   drainRecords(): void {
-    for (const { records } of this.members) records.drain((record) => this.events.record(record));
+    for (const { records } of this.members) this.read(records);
+  }
+
+  private read(records: RecordRing): void {
+    records.drain((record) => this.events.record(record));
   }
 
   private wake(thread: number): void {
@@ -120,7 +124,7 @@ export class Supervisor {
   ): { worker: Worker; commands: MessagePort } {
     const { port1: commands, port2 } = new MessageChannel();
     const shared = this.ownFds[thread] ?? -1;
-    const own = this.common.engine === "libc" ? shared : this.c.dup(shared); // Bun closes it with the thread
+    const own = this.common.options.engine === "libc" ? shared : this.c.dup(shared); // Bun closes it with the thread
     const plan: ThreadPlan = { ...this.common, thread, wakeFds: this.wakeFds, wakeFd: own };
     const workerData: WorkerData = {
       plan,
@@ -139,10 +143,10 @@ export class Supervisor {
         isReady = true;
         onReady();
       } else if (message.kind === "late") {
-        records.drain((record) => this.events.record(record)); // those before them
+        this.read(records); // those before them
         for (const record of message.records) this.events.record(record);
       } else if (message.kind === "records") {
-        setTimeout(() => records.drain((record) => this.events.record(record)), recordsMs);
+        setTimeout(() => this.read(records), recordsMs);
       } else {
         this.events.tell(message, thread);
       }

@@ -1,6 +1,7 @@
 // One data-plane thread: its engine, its loop, its plane upon the common board. It runs in the main thread when it is
 // alone, else in a Worker of its own (worker.ts); the code is the same. Origin: IAWLB §13, §19: these are its workers.
-import type { EngineName, Options } from "./control/options.ts";
+import type { ChangeEvent } from "./control/hooks.ts";
+import type { Options } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
 import { assert, AssertionError } from "./core/assert.ts";
@@ -26,7 +27,6 @@ const turnCountMax = 64;
 export interface ThreadPlan {
   readonly thread: number;
   readonly options: Options;
-  readonly engine: EngineName;
   /** false: dial without libc. */
   readonly usesLibc: boolean;
   readonly boardSize: BoardSize;
@@ -54,17 +54,8 @@ export type ThreadCommand =
 
 /** What a thread tells the control plane. */
 export type ThreadEvent =
-  | {
-      readonly kind: "destination-out";
-      readonly name: string;
-      readonly cause: string;
-      readonly retryMs: number;
-    }
-  | { readonly kind: "destination-back"; readonly name: string }
-  | { readonly kind: "queue-full" }
-  | { readonly kind: "queue-clear" }
+  | ChangeEvent
   | { readonly kind: "connection-limit" }
-  | { readonly kind: "local-fault"; readonly cause: string }
   | { readonly kind: "fault"; readonly message: string }
   /** It was asked to drain, and nothing is open any more. */
   | { readonly kind: "empty" }
@@ -82,7 +73,8 @@ export class DataThread {
   private readonly link: ThreadLink;
   private readonly c: Libc | null;
   private readonly engine: BunEngine | LibcEngine;
-  private readonly loop: Loop;
+  /** Where its code runs later. */
+  readonly loop: Loop;
   private readonly sweep: Sweep;
   private readonly destinations: Destinations;
   private readonly listening: { stop(): void }[] = [];
@@ -101,13 +93,12 @@ export class DataThread {
     this.link = link;
     this.c = plan.usesLibc ? libc : null;
     const onFault: Acceptor["onFault"] = (error, events) => this.plane.onFault(error, events);
-    const calls = plan.engine === "libc" ? openCalls() : null;
+    const calls = options.engine === "libc" ? openCalls() : null;
     this.engine =
       calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
-    const loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
-    this.loop = loop;
-    this.afterTurn = loop.alarm(() => this.onTurn());
-    this.sweep = new Sweep(loop);
+    this.loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
+    this.afterTurn = this.loop.alarm(() => this.onTurn());
+    this.sweep = new Sweep(this.loop);
     const board = new Board(plan.boardSize, plan.board);
     const plans = options.destinations.map((each, row): DestinationPlan => {
       const { name, slots, weight, backup } = each;
@@ -128,16 +119,8 @@ export class DataThread {
         onBack: ({ name }) => link.tell({ kind: "destination-back", name }),
       },
     );
-    this.plane = this.planeUpon(board, loop);
+    this.plane = this.planeUpon(board);
     if (plan.wakeFds.length > 0) this.joinOthers();
-  }
-
-  now(): number {
-    return this.loop.now();
-  }
-
-  alarm(run: () => void): Alarm {
-    return this.loop.alarm(run);
   }
 
   /** Accepts from its listening descriptors. @throws ListenError */
@@ -262,7 +245,7 @@ export class DataThread {
     return targets.map((target) => this.engine.address(target));
   }
 
-  private planeUpon(board: Board, loop: Loop): Plane {
+  private planeUpon(board: Board): Plane {
     const { plan, link } = this;
     const { options } = plan;
     return new Plane({
@@ -272,7 +255,7 @@ export class DataThread {
       thread: plan.thread,
       destinations: this.destinations,
       sweep: this.sweep,
-      loop,
+      loop: this.loop,
       hashes: options.policy === "hash",
       wantsClient: plan.wantsRecords,
       events: {

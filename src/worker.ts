@@ -46,12 +46,12 @@ const thread = new DataThread(
     record(record) {
       if (late.length === 0 && ring.hasRoom) return send(record);
       if (late.length === lateCountMax) return ring.drop();
-      if (late.push(record) === 1) later.set(thread.now() + lateMs);
+      if (late.push(record) === 1) later.set(thread.loop.now() + lateMs);
     },
   },
   () => performance.now() + offset,
 );
-const later = thread.alarm(sendLate);
+const later = thread.loop.alarm(sendLate);
 thread.onWake = () => {
   for (let next = receive(); next !== null; next = receive()) thread.handle(next);
 };
@@ -85,5 +85,5 @@ function sendLate(): void {
     count += 1;
   }
   late.splice(0, count);
-  if (late.length > 0) later.set(thread.now() + lateMs);
+  if (late.length > 0) later.set(thread.loop.now() + lateMs);
 }

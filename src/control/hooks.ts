@@ -1,8 +1,8 @@
 // What a program is told of its balancer: one record per connection, one event per change.
 import type { AccessRecord } from "./access-log.ts";
 
-export type BalancerEvent =
-  | { readonly kind: "listening"; readonly address: string }
+/** A change that a data-plane thread sees; told to programs as it is. */
+export type ChangeEvent =
   | {
       readonly kind: "destination-out";
       readonly name: string;
@@ -12,7 +12,11 @@ export type BalancerEvent =
   | { readonly kind: "destination-back"; readonly name: string }
   | { readonly kind: "queue-full" }
   | { readonly kind: "queue-clear" }
-  | { readonly kind: "local-fault"; readonly cause: string }
+  | { readonly kind: "local-fault"; readonly cause: string };
+
+export type BalancerEvent =
+  | ChangeEvent
+  | { readonly kind: "listening"; readonly address: string }
   | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
   | { readonly kind: "drained"; readonly cut: number }
   | { readonly kind: "warning"; readonly message: string };

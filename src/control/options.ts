@@ -7,7 +7,7 @@ import { type DestinationOptions, Places, suffixTable } from "./places.ts";
 import { DEFAULTS, optionTable, type Settings, settingsFrom, optionRows } from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
-export type { EngineName, LogLevel } from "./settings.ts";
+export type { LogLevel } from "./settings.ts";
 export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 

@@ -1,12 +1,11 @@
 // Access records on their way from a data-plane thread to the main one: a ring in shared memory, one writer and one
 // reader, nothing allocated and nobody waiting. What finds no room is dropped and counted.
+import { triedCountMax } from "../core/dialer.ts";
 import { reasonIndex, closeReasons, type Side } from "../core/reason.ts";
 import type { AccessRecord } from "./access-log.ts";
 
 /** Records that one thread may have on their way. */
 const recordCountMax = 2048;
-/** Names of vain attempts that travel with a record. */
-const triedCountMax = 16;
 const clientSizeMax = 64;
 
 const sides: readonly Side[] = ["client", "destination", "balancer"];

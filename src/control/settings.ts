@@ -9,7 +9,7 @@ import { durationMsMax, readChoice, readCount, readDuration } from "./value.ts";
 type PolicyName = "pull" | "round-robin" | "random" | "hash";
 export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
 export type LogLevel = "error" | "warn" | "info" | "debug";
-export type EngineName = "bun" | "libc";
+type EngineName = "bun" | "libc";
 
 /** What the options set. `connectionCountMax` 0 = as many as the descriptor limit allows. */
 export interface Settings extends Limits {

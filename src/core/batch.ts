@@ -134,8 +134,10 @@ export class Batch<T extends Waiter> {
       this.takeGrants();
       this.match();
       while (this.placeFresh()) this.match(); // who came back at once goes first
-      this.fileFresh();
-      this.match();
+      if (this.fresh.count > 0) {
+        this.fileFresh();
+        this.match();
+      }
     } finally {
       this.busy = false;
     }
@@ -194,7 +196,6 @@ export class Batch<T extends Waiter> {
   }
 
   private fileFresh(): void {
-    if (this.fresh.count === 0) return;
     for (let item = this.fresh.shift(); item !== null; item = this.fresh.shift()) {
       if (item.left) {
         this.freshLeftCount -= 1;

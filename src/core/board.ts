@@ -179,7 +179,7 @@ export class Board {
     const { memory } = this;
     const state = memory.load(this.state, row);
     if (state !== State.up && state !== State.trial) return false;
-    if (memory.load(this.enabled, row) === 0 || memory.load(this.resolved, row) === 0) return false;
+    if (!this.isKnown(row)) return false;
     const slots = memory.load(this.slots, row);
     return slots === 0 || memory.load(this.used, row) < slots;
   }
@@ -253,9 +253,13 @@ export class Board {
 
   /** Neither out nor without an address; a trial that is still to be won counts as out. */
   isUp(row: number): boolean {
+    const state = this.stateOf(row);
+    return (state === State.up || state === State.resting) && this.isKnown(row);
+  }
+
+  /** Enabled, and its name has an address. */
+  private isKnown(row: number): boolean {
     const { memory } = this;
-    const state = memory.load(this.state, row);
-    if (state !== State.up && state !== State.resting) return false;
     return memory.load(this.enabled, row) === 1 && memory.load(this.resolved, row) === 1;
   }
 

@@ -16,7 +16,7 @@ const systemFaultRestMs = 100;
 /** A busy destination is asked again after so long. */
 const busyRestMs = 10;
 /** Rows of destinations kept of one client's vain attempts. */
-const triedCountMax = 16;
+export const triedCountMax = 16;
 /** A fault of our own after so long without one is told as a new one. */
 export const localFaultEpisodeMs = 10_000;
 

@@ -3,9 +3,9 @@
 import type { Socket as BunSocket, SocketHandler } from "bun";
 import { connectedAlready } from "../core/engine.ts";
 import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
-import { lastError, linux, type Libc } from "../linux/libc.ts";
+import type { Libc } from "../linux/libc.ts";
 import { familyOf } from "../linux/sockaddr.ts";
-import { connectDescriptor, dialed, encode, type Target } from "./dial.ts";
+import { connectDescriptor, dialed, encode, isStillOpen, type Target } from "./dial.ts";
 
 type Native = BunSocket<SocketEvents>;
 
@@ -102,8 +102,7 @@ export class BunEngine implements Engine {
   isOpen(socket: Socket): boolean {
     const { fd, readyState } = native(socket) as Native & { readonly fd: number }; // missing in Bun's types
     if (this.libc === null || readyState !== 1) return readyState === 1;
-    const count = this.libc.recv(fd, peeked, 1, linux.MSG_PEEK | linux.MSG_DONTWAIT);
-    return count > 0 || (count < 0 && lastError(this.libc) === "EAGAIN");
+    return isStillOpen(this.libc, fd);
   }
 
   /** Calls `onReadable` when a byte has come to our end of a socket pair: how another thread wakes this one. */
@@ -244,8 +243,6 @@ export class BunEngine implements Engine {
     return fault;
   }
 }
-
-const peeked = new Uint8Array(new ArrayBuffer(1));
 
 function codeOf(error: Error): string {
   const { code } = error as Error & { code?: unknown }; // system errors of Bun carry their name

@@ -46,6 +46,12 @@ export function connectDescriptor(c: Libc, sockaddr: Uint8Array, family: number)
   return null;
 }
 
+/** The peer of a connected socket has sent neither an end nor a reset that nobody has read. */
+export function isStillOpen(c: Libc, fd: number): boolean {
+  const count = c.recv(fd, peeked, 1, linux.MSG_PEEK | linux.MSG_DONTWAIT);
+  return count > 0 || (count < 0 && lastError(c) === "EAGAIN");
+}
+
 /** A dead port of this host can be given to the very socket that dials it: then it talks to itself. */
 function meetsItself(c: Libc, fd: number, sockaddr: Uint8Array): boolean {
   if (familyOf(sockaddr) === linux.AF_UNIX || portOf(sockaddr) < ephemeralPortMin) return false;
@@ -70,5 +76,6 @@ function readEphemeralPortMin(): number {
   }
 }
 
+const peeked = new Uint8Array(new ArrayBuffer(1));
 const ownAddress = new Uint8Array(new ArrayBuffer(28));
 const ownLength = new Uint32Array(new ArrayBuffer(4));

@@ -12,7 +12,7 @@ import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../cor
 import { sys, type Calls } from "../linux/calls.ts";
 import { errorName, linux } from "../linux/libc.ts";
 import { familyOf } from "../linux/sockaddr.ts";
-import { connectDescriptor, dialed, encode, type Target } from "./dial.ts";
+import { connectDescriptor, dialed, encode, isStillOpen, type Target } from "./dial.ts";
 import { EpollLoop } from "./epoll-loop.ts";
 import { listenerMark, Listeners, type Listener } from "./libc-listeners.ts";
 import { asAddress, Fact, LibcSocket, native, opaque, prepared } from "./libc-socket.ts";
@@ -49,7 +49,7 @@ export class LibcEngine extends EpollLoop implements Engine {
   constructor(calls: Calls, onFault: Acceptor["onFault"], now: () => number) {
     super(calls, onFault, now);
     this.splicer = new Splicer(calls, this.errno);
-    this.options = new SocketOptions(calls, this.errno);
+    this.options = new SocketOptions(calls);
     this.listeners = new Listeners(calls, this.errno, this.epoll, this, (fd, listener) =>
       this.onClient(fd, listener),
     );
@@ -169,7 +169,7 @@ export class LibcEngine extends EpollLoop implements Engine {
   }
 
   isOpen(socket: Socket): boolean {
-    return native(socket).is(Fact.open) && this.options.isOpen(native(socket).fd);
+    return native(socket).is(Fact.open) && isStillOpen(this.calls, native(socket).fd);
   }
 
   remote(socket: Socket): string {

@@ -1,5 +1,5 @@
 // What the libc engine asks of a socket beside its bytes: a few small calls and the memory that they read and fill.
-import { bytes, sys, words, type Calls, type Errno } from "../linux/calls.ts";
+import { bytes, sys, words, type Calls } from "../linux/calls.ts";
 import { errorName, linux } from "../linux/libc.ts";
 import { textOfAddress } from "../linux/sockaddr.ts";
 
@@ -11,12 +11,9 @@ export class SocketOptions {
   private readonly error = words(1);
   private readonly size = words(1);
   private readonly address = bytes(128);
-  private readonly peeked = bytes(1);
-  private readonly errno: Errno;
 
-  constructor(calls: Calls, errno: Errno) {
+  constructor(calls: Calls) {
     this.calls = calls;
-    this.errno = errno;
   }
 
   /** Closing it will be a reset, whatever is still to be sent. */
@@ -36,12 +33,6 @@ export class SocketOptions {
     this.calls.getsockopt(fd, linux.SOL_SOCKET, sys.SO_ERROR, this.error, this.size);
     const number = this.error[0];
     return number === 0 ? null : errorName(number);
-  }
-
-  /** Its peer has sent neither an end nor a reset that nobody has read. */
-  isOpen(fd: number): boolean {
-    const count = this.calls.recv(fd, this.peeked, 1, linux.MSG_PEEK | linux.MSG_DONTWAIT);
-    return count > 0 || (count < 0 && this.errno.number === sys.EAGAIN);
   }
 
   /** `host:port` of the peer, `unix:`, or "" when it has gone. */
