@@ -3,7 +3,7 @@
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
-import { balance, type Hooks, ListenError } from "./balancer.ts";
+import { balance, type Hooks, ListenError, type Status } from "./balancer.ts";
 import { AccessLog } from "./control/access-log.ts";
 import { startDemo } from "./control/demo.ts";
 import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
@@ -25,7 +25,11 @@ async function serve(args: readonly string[]): Promise<void> {
   setLogLevel(options.logLevel);
   await runUntilSignal(options.accessLog, async (hooks) => {
     const balancer = await balance(options, hooks);
-    return { drain: () => balancer.drain(), stop: () => balancer.stop() };
+    return {
+      drain: () => balancer.drain(),
+      stop: () => balancer.stop(),
+      status: () => balancer.status(),
+    };
   });
 }
 
@@ -44,7 +48,7 @@ async function demo(args: readonly string[]): Promise<void> {
   await runUntilSignal("logfmt", async (hooks) => {
     const { balancer, text, stop } = await startDemo(options.port, hooks);
     process.stdout.write(`${text}\n`);
-    return { drain: stop, stop: () => balancer.stop() };
+    return { drain: stop, stop: () => balancer.stop(), status: () => balancer.status() };
   });
 }
 
@@ -74,6 +78,7 @@ interface Program {
   drain(): Promise<void>;
   /** Ends now. */
   stop(): Promise<void>;
+  status(): Status;
 }
 
 /** Starts a program; the first SIGTERM or SIGINT ends it in order, the second, or one before it runs, at once. */
@@ -97,6 +102,9 @@ async function runUntilSignal(
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   process.on("SIGHUP", () => info("SIGHUP is ignored"));
+  process.on("SIGUSR1", () => {
+    if (program !== null) tell(`status: ${JSON.stringify(program.status())}`);
+  });
   const access = log === null ? {} : { access: log.push.bind(log) };
   try {
     program = await start({ ...access, event: report });

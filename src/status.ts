@@ -46,9 +46,13 @@ export interface Status {
     readonly countMax: number;
   };
   readonly closed: Readonly<Record<CloseReason, number>>;
+  /** From both sides; equals `bytesUp` + `bytesDown` + `bytesUndelivered`. Of connections that have ended. */
+  readonly bytesIn: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
   readonly bytesUndelivered: number;
+  /** Deadlines that are filed: of connections, and of destinations at rest. */
+  readonly deadlines: number;
   readonly localFaults: number;
   readonly times: Readonly<
     Record<"queue" | "connect" | "firstByte" | "session" | "handOff", TimeStatus>
@@ -85,9 +89,11 @@ export function statusOf(
       countMax: options.queueCountMax,
     },
     closed: Object.fromEntries(closed) as Record<CloseReason, number>, // the keys are the reasons
+    bytesIn: sum("bytesIn"),
     bytesUp: sum("bytesUp"),
     bytesDown: sum("bytesDown"),
     bytesUndelivered: sum("bytesUndelivered"),
+    deadlines: sum("deadlines"),
     localFaults: sum("localFaults"),
     times: {
       queue: times("queue"),

@@ -98,8 +98,8 @@ export class DataThread {
       calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
     this.loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
     this.afterTurn = this.loop.alarm(() => this.onTurn());
-    this.sweep = new Sweep(this.loop);
     const board = new Board(plan.boardSize, plan.board);
+    this.sweep = new Sweep(this.loop, board.thread(plan.thread).cell("deadlines"));
     const plans = options.destinations.map((each, row): DestinationPlan => {
       const { name, slots, weight, backup } = each;
       const addresses = this.addressesOf(plan.targets[row] ?? []);

@@ -20,6 +20,8 @@ export interface AccessRecord {
   readonly connectMs: number;
   readonly firstByteMs: number;
   readonly totalMs: number;
+  /** How long it held a slot of its destination, from the dial to the destination's last byte. */
+  readonly slotMs: number;
   /** Client to destination. */
   readonly bytesUp: number;
   readonly bytesDown: number;
@@ -171,6 +173,7 @@ function formatLogfmt(record: AccessRecord): string {
     ` tried=${record.tried.length === 0 ? '""' : logfmtValue(record.tried.join(","))}` +
     ` queue_ms=${precise(record.queueMs)} connect_ms=${precise(record.connectMs)}` +
     ` first_byte_ms=${precise(record.firstByteMs)} total_ms=${precise(record.totalMs)}` +
+    ` slot_ms=${precise(record.slotMs)}` +
     ` bytes_up=${record.bytesUp} bytes_down=${record.bytesDown} state=${logfmtValue(record.state)}` +
     ` closed_by=${record.closedBy} reason=${record.reason}\n`
   );
@@ -189,6 +192,7 @@ function formatJson(record: AccessRecord): string {
     connect_ms: precise(record.connectMs),
     first_byte_ms: precise(record.firstByteMs),
     total_ms: precise(record.totalMs),
+    slot_ms: precise(record.slotMs),
     bytes_up: record.bytesUp,
     bytes_down: record.bytesDown,
     state: record.state,

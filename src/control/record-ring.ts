@@ -11,7 +11,7 @@ const clientSizeMax = 64;
 const sides: readonly Side[] = ["client", "destination", "balancer"];
 
 /** Numbers of one record; the client's text follows as bytes. */
-const numberCount = 14 + triedCountMax;
+const numberCount = 15 + triedCountMax;
 const doublesPerRecord = numberCount + clientSizeMax / 8;
 const bytesPerRecord = 8 * doublesPerRecord;
 
@@ -71,6 +71,7 @@ export class RecordRing {
     doubles[at++] = record.connectMs;
     doubles[at++] = record.firstByteMs;
     doubles[at++] = record.totalMs;
+    doubles[at++] = record.slotMs;
     doubles[at++] = record.bytesUp;
     doubles[at++] = record.bytesDown;
     doubles[at++] = record.state.charCodeAt(0) * 256 + record.state.charCodeAt(1);
@@ -100,7 +101,7 @@ export class RecordRing {
     const first = slot * doublesPerRecord;
     const number = (n: number): number => this.doubles[first + n] ?? 0;
     const byte = slot * bytesPerRecord + 8 * numberCount;
-    const size = number(13 + triedCountMax);
+    const size = number(14 + triedCountMax);
     return {
       at: number(0),
       id: number(1),
@@ -110,12 +111,13 @@ export class RecordRing {
       connectMs: number(5),
       firstByteMs: number(6),
       totalMs: number(7),
-      bytesUp: number(8),
-      bytesDown: number(9),
-      state: String.fromCharCode(number(10) >>> 8, number(10) & 255),
-      closedBy: sides[number(11) >>> 8] ?? "balancer",
-      reason: closeReasons[number(11) & 255] ?? "error",
-      triedRows: Array.from({ length: number(12) }, (_, n) => number(13 + n)),
+      slotMs: number(8),
+      bytesUp: number(9),
+      bytesDown: number(10),
+      state: String.fromCharCode(number(11) >>> 8, number(11) & 255),
+      closedBy: sides[number(12) >>> 8] ?? "balancer",
+      reason: closeReasons[number(12) & 255] ?? "error",
+      triedRows: Array.from({ length: number(13) }, (_, n) => number(14 + n)),
       client: String.fromCharCode(...this.bytes.subarray(byte, byte + size)),
     };
   }

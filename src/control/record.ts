@@ -36,6 +36,7 @@ export function recordOf(pair: Pair, startedAt: number): RowRecord {
     connectMs: joinedAt < 0 ? -1 : joinedAt - dialedAt,
     firstByteMs: firstDownAt < 0 ? -1 : firstDownAt - acceptedAt,
     totalMs: settledAt - acceptedAt,
+    slotMs: slotMsOf(pair),
     bytesUp: pair.up.size,
     bytesDown: pair.down?.size ?? 0,
     state: stateOf(pair, reason),
@@ -63,6 +64,12 @@ export function withNames(
 }
 
 const none: readonly number[] = [];
+
+/** It has its last slot still when it ends by what both sides do at once. */
+function slotMsOf({ holdsSlot, slotLeftAt, dialedAt, settledAt }: Pair): number {
+  if (dialedAt < 0 || (!holdsSlot && slotLeftAt < 0)) return -1;
+  return (holdsSlot ? settledAt : slotLeftAt) - dialedAt;
+}
 
 function stateOf(pair: Pair, reason: CloseReason): string {
   if (reason === "done") return "--";

@@ -130,6 +130,7 @@ const ends = block("Signals and exit codes:", [
   columns("SIGTERM, SIGINT", "accept no more, refuse who waits, let the rest finish, exit"),
   columns("the second of them", "ends at once, with 143 or 130"),
   columns("SIGHUP", "is ignored"),
+  columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
   columns("0", "done"),
   columns("1", "cannot run: the address cannot be had"),
   columns("2", "mistakes in the arguments, each named"),

@@ -21,8 +21,9 @@ export class Flow implements SocketEvents {
   /** What the target has not taken yet, from `restFrom` on. */
   rest: Uint8Array | null = null;
   restFrom = 0;
-  /** Bytes the target has taken. */
+  /** Bytes the target has taken, and bytes that the source has given. */
   size = 0;
+  receivedSize = 0;
   /** `socket` can be written to. */
   connected = false;
   paused = false;
@@ -54,6 +55,8 @@ export class Flow implements SocketEvents {
   }
 
   onChunk(chunk: Uint8Array): void {
+    if (this.closed) return;
+    this.receivedSize += chunk.length;
     const target = this.other;
     if (this.rest !== null || !target.connected || target.socket === null) return this.hold(chunk);
     if (this.size === 0) this.pair.onFirstBytes(this);
@@ -71,6 +74,7 @@ export class Flow implements SocketEvents {
 
   onMoved(size: number): void {
     this.size += size;
+    this.receivedSize += size;
   }
 
   /** Our socket has room: the opposite flow goes on. */
@@ -119,8 +123,16 @@ export class Flow implements SocketEvents {
 
   /** Bytes that the target will never get. */
   get undeliveredSize(): number {
-    const held = this.socket === null ? 0 : (this.engine.heldSize?.(this.socket) ?? 0);
-    return held + (this.rest === null ? 0 : this.rest.length - this.restFrom);
+    return this.heldSize + (this.rest === null ? 0 : this.rest.length - this.restFrom);
+  }
+
+  /** Bytes from the source, those included that only the engine has seen. */
+  get inSize(): number {
+    return this.receivedSize + this.heldSize;
+  }
+
+  private get heldSize(): number {
+    return this.socket === null ? 0 : (this.engine.heldSize?.(this.socket) ?? 0);
   }
 
   /** After the last byte: the target's write side is shut, or the pair is done when both directions have ended. */
@@ -144,7 +156,6 @@ export class Flow implements SocketEvents {
 
   /** Keeps what cannot be written yet. */
   private hold(chunk: Uint8Array): void {
-    if (this.closed) return;
     this.rest =
       this.rest === null
         ? this.engine.keep(chunk, 0)

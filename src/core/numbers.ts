@@ -3,7 +3,7 @@ import { Histogram, histogramBucketCount } from "./histogram.ts";
 import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
 
 /**
- * Counters of one thread: one writer, so plain additions. `open` and `queued` go down as well; `oldestAt` is when the
+ * Counters of one thread: one writer, so plain additions. `open`, `queued` and `deadlines` go down as well; `oldestAt` is when the
  * one was accepted that waits longest, 0 = none.
  */
 export const counterNames = [
@@ -14,9 +14,11 @@ export const counterNames = [
   "connects",
   "connectFailures",
   "localFaults",
+  "bytesIn",
   "bytesUp",
   "bytesDown",
   "bytesUndelivered",
+  "deadlines",
   "oldestAt",
   ...closeReasons.map((reason) => `closed ${reason}` as const),
 ] as const;
@@ -72,6 +74,11 @@ export class ThreadNumbers {
     this.bytesDown = next(rows);
   }
 
+  /** The one cell of a counter, for who changes it more often than it is read. */
+  cell(counter: CounterName): Float64Array {
+    return this.counters.subarray(counterIndex[counter], counterIndex[counter] + 1);
+  }
+
   get(counter: CounterName): number {
     return this.counters[counterIndex[counter]] ?? 0;
   }
@@ -104,6 +111,7 @@ export class ThreadNumbers {
     this.addClosed(pair.reason ?? "error");
     this.add("bytesUp", up);
     this.add("bytesDown", down);
+    this.add("bytesIn", pair.up.inSize + (pair.down?.inSize ?? 0));
     this.add("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
     this.histograms.session.add(pair.settledAt - pair.acceptedAt);
     if (pair.joinedAt < 0 || pair.destination === null) return;
@@ -119,6 +127,7 @@ export class ThreadNumbers {
 }
 
 interface EndedFlow {
+  readonly inSize: number;
   readonly size: number;
   readonly undeliveredSize: number;
 }

@@ -76,6 +76,8 @@ export class Pair extends Expiring implements Waiter {
   firstDownAt = -1;
   /** When the slot it got was freed; −1 when it did not wait for one. */
   slotFreedAt = -1;
+  /** When its own slot was given back; −1 while it has it, or had none. */
+  slotLeftAt = -1;
   settledAt = -1;
   /** When a write found one side reset. */
   private brokenAt = -1;

@@ -330,6 +330,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     const { destination } = pair;
     if (!pair.holdsSlot || destination === null) return;
     pair.holdsSlot = false;
+    pair.slotLeftAt = this.loop.now();
     if (pair.joinedAt < 0 && pair.onTrial) this.destinations.onUndecided(destination);
     const { cooldownMs } = this.limits;
     if (cooldownMs === 0) return this.giveOn(destination);

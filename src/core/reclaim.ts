@@ -45,6 +45,7 @@ export function reclaim(board: Board, thread: number): number {
   numbers.add("open", -openCount);
   numbers.add("queued", -numbers.get("queued"));
   numbers.set("oldestAt", 0);
+  numbers.set("deadlines", 0);
   return openCount;
 }
 

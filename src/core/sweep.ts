@@ -50,12 +50,15 @@ export class Sweep {
   private readonly buckets: Sentinel[];
   /** What this run looks at, off the wheel: an entry filed anew may land in a bucket that is due, a turn later. */
   private readonly due = new Sentinel();
-  private count = 0;
+  /** Entries that are filed; where others can read it. */
+  private readonly filed: Float64Array;
   private hand: number;
   private alarmBucket = never;
 
-  constructor(loop: Loop) {
+  /** @param filed one cell, for the number of entries that are filed. */
+  constructor(loop: Loop, filed: Float64Array = new Float64Array(1)) {
     this.loop = loop;
+    this.filed = filed;
     this.alarm = loop.alarm(() => {
       this.alarmBucket = never;
       this.run(loop.now());
@@ -124,6 +127,14 @@ export class Sweep {
   close(): void {
     this.alarm.clear();
     this.alarmBucket = never;
+  }
+
+  private get count(): number {
+    return this.filed[0] ?? 0;
+  }
+
+  private set count(count: number) {
+    this.filed[0] = count;
   }
 
   private sentinel(bucket: number): Sentinel {

@@ -26,6 +26,7 @@ const plain: AccessRecord = {
   connectMs: 1.5,
   firstByteMs: 20,
   totalMs: 1234.5678,
+  slotMs: 1000,
   bytesUp: 80,
   bytesDown: 2 ** 40,
   state: "--",
@@ -39,6 +40,7 @@ const refused: AccessRecord = {
   tried: ["a", "b"],
   connectMs: -1,
   firstByteMs: -1,
+  slotMs: -1,
   bytesDown: 0,
   state: "sQ",
   closedBy: "balancer",
@@ -50,12 +52,12 @@ describe("formats", () => {
   test("access log: logfmt has every field in its order, a whole connection and a refused one", () => {
     expect(formatRecord(plain, "logfmt")).toBe(
       'time=2026-02-03T04:05:06.078Z id=7 client=1.2.3.4:5 listener=127.0.0.1:8080 destination=3001 tried="" ' +
-        "queue_ms=0.123 connect_ms=1.5 first_byte_ms=20 total_ms=1234.568 bytes_up=80 bytes_down=1099511627776 " +
+        "queue_ms=0.123 connect_ms=1.5 first_byte_ms=20 total_ms=1234.568 slot_ms=1000 bytes_up=80 bytes_down=1099511627776 " +
         "state=-- closed_by=client reason=done\n",
     );
     expect(formatRecord(refused, "logfmt")).toBe(
       'time=2026-02-03T04:05:06.078Z id=7 client=[::1]:5 listener=127.0.0.1:8080 destination="" tried=a,b ' +
-        "queue_ms=0.123 connect_ms=-1 first_byte_ms=-1 total_ms=1234.568 bytes_up=80 bytes_down=0 " +
+        "queue_ms=0.123 connect_ms=-1 first_byte_ms=-1 total_ms=1234.568 slot_ms=-1 bytes_up=80 bytes_down=0 " +
         "state=sQ closed_by=balancer reason=queue-timeout\n",
     );
   });
@@ -73,6 +75,7 @@ describe("formats", () => {
       connect_ms: -1,
       first_byte_ms: -1,
       total_ms: 1234.568,
+      slot_ms: -1,
       bytes_up: 80,
       bytes_down: 0,
       state: "sQ",

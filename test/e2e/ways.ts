@@ -18,6 +18,7 @@ export type Ended = Pick<
   | "queueMs"
   | "connectMs"
   | "totalMs"
+  | "slotMs"
   | "bytesUp"
   | "bytesDown"
   | "state"
@@ -139,12 +140,14 @@ function expectNothingLeft(status: Status, count: number): void {
   const { accepted, open, queue, closed, destinations } = status;
   const closedCount = Object.values(closed).reduce((sum, each) => sum + each, 0);
   const usedCount = destinations.reduce((sum, each) => sum + each.used, 0);
-  expect({ accepted, closedCount, open, waiting: queue.waiting, usedCount }).toEqual({
+  const lostSize = status.bytesIn - status.bytesUp - status.bytesDown - status.bytesUndelivered;
+  expect({ accepted, closedCount, open, waiting: queue.waiting, usedCount, lostSize }).toEqual({
     accepted: count,
     closedCount: count,
     open: 0,
     waiting: 0,
     usedCount: 0,
+    lostSize: 0,
   });
 }
 
@@ -187,6 +190,7 @@ interface JsonLine extends Ended {
   readonly queue_ms: number;
   readonly connect_ms: number;
   readonly total_ms: number;
+  readonly slot_ms: number;
   readonly bytes_up: number;
   readonly bytes_down: number;
   readonly closed_by: Ended["closedBy"];
@@ -203,6 +207,7 @@ function toEnded(line: string): Ended {
     queueMs: fields.queue_ms,
     connectMs: fields.connect_ms,
     totalMs: fields.total_ms,
+    slotMs: fields.slot_ms,
     bytesUp: fields.bytes_up,
     bytesDown: fields.bytes_down,
     state: fields.state,
