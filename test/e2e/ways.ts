@@ -196,7 +196,7 @@ interface JsonLine extends Ended {
   readonly closed_by: Ended["closedBy"];
 }
 
-function toEnded(line: string): Ended {
+export function toEnded(line: string): Ended {
   const fields = JSON.parse(line) as JsonLine;
   return {
     id: fields.id,

@@ -1,0 +1,160 @@
+// The fault lab: a case of the catalogue is one fault, provoked by real processes and sockets against the command line
+// as a user starts it. Afterwards nothing may be left: every connection ended for a reason, every byte, slot, deadline
+// and descriptor accounted for.
+//
+// `npm test` runs each case in one of four ways, in turn; `npm run faults` runs every case in all four.
+
+import { expect, test } from "bun:test";
+import type { Status } from "../../src/balancer.ts";
+import { spawn, toEnded, type Ended } from "../e2e/ways.ts";
+import { fdCount, until, type RunningBalancer, type SpawnOptions } from "../net.ts";
+
+const labWays = [
+  { name: "one thread", args: [] },
+  { name: "three threads", args: ["--threads", "3"] },
+  { name: "libc", args: ["--engine", "libc"] },
+  { name: "libc, three threads", args: ["--engine", "libc", "--threads", "3"] },
+] as const;
+
+const runsAll = process.env["IAWLB_FAULTS"] === "all";
+
+export interface Lab {
+  /** Which of the four ways this is. */
+  readonly way: (typeof labWays)[number]["name"];
+  readonly threadCount: number;
+  readonly engine: "bun" | "libc";
+  /** Starts the balancer with an access log in JSON on a free port of 127.0.0.1; ended with the case. */
+  start(args: readonly string[], options?: LabOptions): Promise<Subject>;
+}
+
+export type LabOptions = SpawnOptions & {
+  /** Where to listen, instead of 127.0.0.1:0. */
+  readonly listen?: string;
+};
+
+/** The balancer under fault. */
+export interface Subject {
+  readonly port: number;
+  readonly address: string;
+  readonly pid: number;
+  readonly process: RunningBalancer;
+  readonly stderr: string;
+  /** Access lines so far, in the order in which they were written. */
+  readonly ended: readonly Ended[];
+  /** Asked by SIGUSR1, answered on stderr. */
+  status(): Promise<Status>;
+  /** Waits until the status is so. @returns that status. */
+  when(isSo: (status: Status) => boolean, what: string, ms?: number): Promise<Status>;
+  /**
+   * Waits until no connection is open, shows that nothing is left, stops it by SIGTERM (exit code 0).
+   * @param count connections that have come in all; not compared when it is not given.
+   * @returns all access lines by number of arrival.
+   */
+  finish(count?: number): Promise<readonly Ended[]>;
+}
+
+/** A case of the catalogue (perf-reliability.md, section 6); `title` says what must be. */
+export function fault(
+  number: number,
+  title: string,
+  body: (lab: Lab) => Promise<void>,
+  options: { readonly timeoutMs?: number; readonly skip?: string | null } = {},
+): void {
+  const ways = runsAll ? labWays : [labWays[number % labWays.length] ?? labWays[0]];
+  for (const way of ways) {
+    const name = `fault ${number}: ${title}, ${way.name}`;
+    if (typeof options.skip === "string") {
+      console.log(`skipped: ${name}: ${options.skip}`);
+      test.skip(name, () => {});
+      continue;
+    }
+    test(name, () => runCase(way, body), options.timeoutMs ?? 60_000);
+  }
+}
+
+async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promise<void>) {
+  const started: RunningBalancer[] = [];
+  const wayArgs: readonly string[] = way.args;
+  try {
+    await body({
+      way: way.name,
+      threadCount: wayArgs.includes("--threads") ? 3 : 1,
+      engine: wayArgs.includes("libc") ? "libc" : "bun",
+      start: async (args, options = {}) => {
+        const balancing = await spawn([...wayArgs, ...args], options);
+        started.push(balancing.process);
+        return subjectOf(balancing.process);
+      },
+    });
+  } finally {
+    for (const each of started) await each[Symbol.asyncDispose]();
+  }
+}
+
+async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
+  const status = () => askStatus(balancer);
+  const before = { fds: fdCount(balancer.pid), status: await status() };
+  const when: Subject["when"] = (isSo, what, ms = 20_000) =>
+    until(
+      async () => {
+        const now = await status();
+        return isSo(now) && now;
+      },
+      what,
+      ms,
+    );
+  return {
+    port: balancer.port,
+    address: balancer.address,
+    pid: balancer.pid,
+    process: balancer,
+    get stderr() {
+      return balancer.stderr;
+    },
+    get ended() {
+      return balancer.stdout.map(toEnded);
+    },
+    status,
+    when,
+    async finish(count) {
+      await when((now) => now.open === 0, "no connection is open");
+      // After a cooldown and a rest, these too.
+      await when((now) => now.destinations.every((each) => each.used === 0), "no slot is taken");
+      const restingCount = (now: Status) =>
+        now.destinations.filter((each) => each.state !== "up").length;
+      const status = await when(
+        (now) => now.deadlines <= before.status.deadlines + restingCount(now),
+        "no deadline is left of a connection",
+      );
+      expectAccounted(status);
+      if (count !== undefined) expect(status.accepted).toBe(count);
+      await until(() => fdCount(balancer.pid) <= before.fds, "descriptors are as before");
+      await until(() => balancer.stdout.length >= status.accepted, "a line for each connection");
+      expect(await balancer.stop()).toBe(0);
+      expect(balancer.stdout.length).toBe(status.accepted);
+      return balancer.stdout.map(toEnded).toSorted((a, b) => a.id - b.id);
+    },
+  };
+}
+
+/** accepted = closed by each reason + open; used = what holds slots; bytes in = bytes out + bytes undelivered. */
+export function expectAccounted(status: Status): void {
+  const closedCount = Object.values(status.closed).reduce((sum, each) => sum + each, 0);
+  const usedCount = status.destinations.reduce((sum, each) => sum + each.used, 0);
+  const lostSize = status.bytesIn - status.bytesUp - status.bytesDown - status.bytesUndelivered;
+  const { accepted, open, queue } = status;
+  expect({ closedAndOpen: closedCount + open, lostSize }).toEqual({
+    closedAndOpen: accepted,
+    lostSize: 0,
+  });
+  expect(usedCount).toBeLessThanOrEqual(open - queue.waiting);
+}
+
+/** The answer to one SIGUSR1. */
+async function askStatus(balancer: RunningBalancer): Promise<Status> {
+  const answers = () => balancer.stderr.match(/^status: .*$/gm) ?? [];
+  const count = answers().length;
+  process.kill(balancer.pid, "SIGUSR1");
+  const answer = await until(() => answers()[count], "the status");
+  return JSON.parse(answer.slice("status: ".length)) as Status; // what the balancer itself writes
+}
