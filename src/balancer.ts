@@ -1,18 +1,23 @@
 // The composition root: builds a data plane from options, starts it, reads it, drains and stops it.
 // Origin: IAWLB §3, the main program.
-import { readOptions, type Address, type GivenOptions, type Options } from "./control/options.ts";
+import { OptionsError, readOptions, type Address, type Mistake } from "./control/options.ts";
+import type { GivenOptions, Options } from "./control/options.ts";
 import { withNames } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
 import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
-import { isLiteral, Names, resolve } from "./control/resolve.ts";
+import { isLiteral, Names } from "./control/resolve.ts";
+import { newClientTable } from "./control/client-limits.ts";
 import { Board } from "./core/board.ts";
+import type { ClientTable } from "./core/clients.ts";
 import type { Target } from "./engine/dial.ts";
-import { ListenError, openDescriptor, type ListeningDescriptor } from "./engine/listen.ts";
+import { ListenError } from "./engine/listen.ts";
 import { libc, type Libc } from "./linux/libc.ts";
-import { connectionLimit, requireSystem } from "./system.ts";
+import { inTurn, isOurs, listenTargets, openAll, type OpenListener } from "./listening.ts";
+import { requireSystem, systemLimits } from "./system.ts";
 import { statusOf, type Status } from "./status.ts";
 import { Supervisor, type CommonPlan } from "./supervisor.ts";
 import { DataThread, type ThreadCommand, type ThreadEvent } from "./thread.ts";
+import { Watch } from "./watch.ts";
 
 export { ListenError };
 export type { BalancerEvent, Hooks, Status };
@@ -20,8 +25,7 @@ export type { BalancerEvent, Hooks, Status };
 /** Places for waiting clients on the board, in each line of a thread; who finds none waits behind them. */
 const placeCountMin = 1_024;
 const placeCountMax = 65_536;
-/** Ports that are picked for several addresses at once before giving up. */
-const pickCountMax = 16;
+
 export interface Balancer {
   /** As bound: `127.0.0.1:40123`, `[::]:8080`, `unix:/path`. */
   readonly addresses: readonly string[];
@@ -49,18 +53,12 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
   requireSystem(options, c);
-  const connectionCountMax = connectionLimit(options, (message) =>
+  const { connectionCountMax, checkCountMax } = systemLimits(options, (message) =>
     safeHooks.event?.({ kind: "warning", message }),
   );
-  const running = new Running({ ...options, connectionCountMax }, c, safeHooks);
+  const running = new Running({ ...options, connectionCountMax }, checkCountMax, c, safeHooks);
   await running.start();
   return running;
-}
-
-interface OpenListener {
-  readonly address: string;
-  readonly port: number;
-  close(): void;
 }
 
 /** The data plane as the control plane sees it: one thread in this one, or several of their own. */
@@ -82,9 +80,13 @@ class Running implements Balancer {
   private listeners: readonly OpenListener[] = [];
   /** Addresses of each destination, by row. */
   private readonly targets: Target[][];
+  /** Where it listens, once it does. */
+  private listening: readonly Target[] = [];
   /** ms since 1970 at the zero of `performance.now`. */
   private readonly startedAt = Date.now() - performance.now();
   private readonly names: Names;
+  private readonly clients: ClientTable | null;
+  private readonly watch: Watch;
   private draining: Promise<void> | null = null;
   private readonly emptyThreads = new Set<number>();
   private readonly stoppedThreads = new Set<number>();
@@ -92,7 +94,7 @@ class Running implements Balancer {
   private onStopped: (() => void) | null = null;
   private stopping: Promise<void> | null = null;
 
-  constructor(options: Options, c: typeof libc, hooks: Hooks) {
+  constructor(options: Options, checkCountMax: number, c: typeof libc, hooks: Hooks) {
     this.options = options;
     this.c = c;
     this.hooks = hooks;
@@ -111,6 +113,12 @@ class Running implements Balancer {
         Math.max(placeCountMin, Math.min(options.queueCountMax, placeCountMax)),
       ),
     });
+    this.clients = newClientTable(options);
+    this.watch = new Watch(options, c, this.targets, checkCountMax, {
+      board: this.board,
+      send: (command) => this.threads?.send(command),
+      tell: (event) => this.tell(event),
+    });
     options.destinations.forEach((each, row) => {
       this.board.fill(row, each.slots, each.weight, (this.targets[row] ?? []).length > 0);
     });
@@ -127,18 +135,20 @@ class Running implements Balancer {
   async start(): Promise<void> {
     await this.names.lookUp();
     try {
-      await this.startThreads(await this.listenTargets());
+      await this.startThreads(await listenTargets(this.options.listen));
     } catch (error) {
       await this.stop();
       throw error;
     }
     this.names.watch();
+    this.watch.start();
     for (const address of this.addresses) this.tell({ kind: "listening", address });
   }
 
   status(): Status {
     const { board, destinationNames, options, addresses } = this;
-    return statusOf(board, destinationNames, addresses, options, performance.now());
+    const checkFaultOf = (row: number) => this.watch.causeOf(row);
+    return statusOf(board, destinationNames, addresses, options, performance.now(), checkFaultOf);
   }
 
   drain(): Promise<void> {
@@ -153,6 +163,7 @@ class Running implements Balancer {
 
   private async stopOnce(): Promise<void> {
     this.names.close();
+    this.watch.close();
     for (const listener of this.listeners) listener.close();
     const stopped = new Promise<void>((done) => (this.onStopped = done));
     this.threads?.send({ kind: "stop" });
@@ -165,6 +176,7 @@ class Running implements Balancer {
   }
 
   private async drainOnce(): Promise<void> {
+    this.watch.close();
     const waiting = this.board.total("queued");
     this.tell({ kind: "draining", pairs: this.board.total("open") - waiting, waiting });
     const empty = new Promise<void>((done) => (this.onEmpty = done));
@@ -196,6 +208,9 @@ class Running implements Balancer {
       }
       case "fault":
         return this.warn(`internal error: ${event.message}`);
+      case "destination-back":
+        this.watch.onBack();
+        return this.tell(event);
       default:
         this.tell(event);
     }
@@ -207,13 +222,15 @@ class Running implements Balancer {
 
   private async startThreads(wanted: readonly Target[]): Promise<void> {
     const { c, options, board } = this;
-    const descriptors = c === null ? [] : this.openAll(c, wanted);
+    const descriptors = c === null ? [] : openAll(c, wanted, options.backlogCount);
     this.listeners = descriptors;
+    this.refuseLoops(wanted);
     const plan: CommonPlan = {
       options,
       usesLibc: c !== null,
       boardSize: board.size,
       board: board.buffer,
+      clients: this.clients?.buffer ?? null,
       targets: this.targets,
       listeners: descriptors.map(({ fd }) => fd),
       wantsRecords: this.hooks.access !== undefined,
@@ -244,10 +261,11 @@ class Running implements Balancer {
       const { address, port } = thread.openPortably(target);
       return { address, port, close: () => {} }; // the thread stops it
     });
+    this.refuseLoops(wanted);
   }
 
   private async startWorkers(c: Libc, plan: CommonPlan): Promise<void> {
-    const supervisor = new Supervisor(c, plan, this.board, {
+    const supervisor = new Supervisor(c, plan, this.board, this.clients, {
       tell: (event, thread) => this.onThreadEvent(event, thread),
       record: (record) => this.onRecord(record),
       onDeath: (thread, cause, cut, restartMs) =>
@@ -259,41 +277,37 @@ class Running implements Balancer {
     await supervisor.start();
   }
 
-  /** Opens all or throws. A port that the first address picked may be taken on the next one: then another is picked. */
-  private openAll(c: Libc, wanted: readonly Target[]): ListeningDescriptor[] {
-    const open = (target: Target) => openDescriptor(c, target, this.options.backlogCount);
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return inTurn(wanted, open);
-      } catch (error) {
-        const wasPicked = wanted.some((each) => "ip" in each && each.port === 0);
-        const isTaken = error instanceof ListenError && error.code === "EADDRINUSE";
-        if (!wasPicked || !isTaken || tries === pickCountMax) throw error;
-      }
-    }
-  }
-
-  private async listenTargets(): Promise<readonly Target[]> {
-    const { listen: address } = this.options;
-    if (address.kind === "unix") return [{ path: address.path }];
-    const { host, port } = address;
-    if (host === "*") return [{ ip: hasIpv6() ? "::" : "0.0.0.0", port }];
-    const found = await resolve(host);
-    if ("cause" in found) {
-      throw new ListenError(
-        `${host}:${port}`,
-        found.cause,
-        `the name does not resolve (${found.cause})`,
-      );
-    }
-    return found.ips.map((ip) => ({ ip, port }));
+  /** A destination must not be this balancer itself. @throws OptionsError */
+  private refuseLoops(wanted: readonly Target[]): void {
+    this.listening = wanted.map((target, index) => {
+      const port = this.listeners[index]?.port ?? 0;
+      return "path" in target ? target : { ip: target.ip, port };
+    });
+    const mistakes = this.targets.flatMap((targets, row): Mistake[] => {
+      const own = targets.find((target) => isOurs(target, this.listening));
+      if (own === undefined) return [];
+      const argument = this.destinationNames[row] ?? "";
+      const where = "path" in own ? own.path : `${own.ip} port ${own.port}`;
+      const message = `${argument}: is this balancer itself, which listens on ${where}`;
+      return [
+        { code: "loop", argument, message, hint: "the address of another program is needed" },
+      ];
+    });
+    if (mistakes.length > 0) throw new OptionsError(mistakes);
   }
 
   private useAddresses(row: number, ips: readonly string[]): void {
     const address = this.options.destinations[row]?.address;
     if (address?.kind !== "tcp") return;
-    const targets = ips.map((ip) => ({ ip, port: address.port }));
+    const all = ips.map((ip) => ({ ip, port: address.port }));
+    const targets = all.filter((target) => !isOurs(target, this.listening));
+    if (targets.length < all.length) {
+      this.warn(
+        `an address of ${this.destinationNames[row]} is this balancer itself; it is left out`,
+      );
+    }
     this.targets[row] = targets;
+    this.watch.setTargets(row, targets);
     if (this.threads === null) this.board.setResolved(row, true);
     else this.threads.send({ kind: "addresses", row, targets });
   }
@@ -304,24 +318,6 @@ class Running implements Balancer {
 
   private tell(event: BalancerEvent): void {
     this.hooks.event?.(event);
-  }
-}
-
-/** Opens one after the other; port 0 of several addresses: the first picks, the others follow. All or none. */
-function inTurn<T extends OpenListener>(
-  wanted: readonly Target[],
-  open: (target: Target) => T,
-): T[] {
-  const opened: T[] = [];
-  try {
-    for (const target of wanted) {
-      const port = opened[0]?.port ?? 0;
-      opened.push(open("ip" in target && target.port === 0 ? { ...target, port } : target));
-    }
-    return opened;
-  } catch (error) {
-    for (const each of opened) each.close();
-    throw error;
   }
 }
 
@@ -336,14 +332,4 @@ function nameOf(address: Address): string | null {
 
 function isFixed(address: Address): boolean {
   return address.kind === "unix" || isLiteral(address.host);
-}
-
-/** IPv6 can be switched off in the kernel; then all interfaces are those of IPv4. */
-function hasIpv6(): boolean {
-  try {
-    Bun.listen({ hostname: "::1", port: 0, socket: { data() {} } }).stop();
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -8,18 +8,23 @@ import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
   readonly name: string;
-  readonly state: "up" | "resting" | "out" | "trial" | "unresolved";
+  /** `out` and `trial`: connects have failed; `down`: health checks have. */
+  readonly state: "up" | "resting" | "out" | "trial" | "down" | "unresolved";
   readonly used: number;
   readonly slots: number;
+  /** Fewer while it starts slowly. */
+  readonly slotsNow: number;
   readonly weight: number;
   readonly backup: boolean;
   readonly connections: number;
   readonly failures: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
-  /** Times it was put out, and why the last connect failed ("" = none did). */
+  /** Times it was put out or taken down, and why the last connect failed ("" = none did). */
   readonly outCount: number;
   readonly lastFault: string;
+  /** Why the last health check failed; "" = it passed, or there was none. */
+  readonly checkFault: string;
 }
 
 /** Milliseconds; null when nothing was observed. Each is the upper edge of a bucket 19 % wide. */
@@ -66,6 +71,7 @@ export function statusOf(
   addresses: readonly string[],
   options: Options,
   nowMs: number,
+  checkFaultOf: (row: number) => string,
 ): Status {
   const threads = Array.from({ length: board.size.threadCount }, (_, each) => board.thread(each));
   const sum = (counter: CounterName): number =>
@@ -109,7 +115,8 @@ export function statusOf(
         name: names[row] ?? "",
         state: board.resolved[row] === 1 ? stateName(board.state[row] ?? 0) : "unresolved",
         used: board.used[row] ?? 0,
-        slots: board.slots[row] ?? 0,
+        slots: board.slotsFull[row] ?? 0,
+        slotsNow: board.slots[row] ?? 0,
         weight: board.weight[row] ?? 0,
         backup,
         connections: of("joined"),
@@ -118,6 +125,7 @@ export function statusOf(
         bytesDown: of("bytesDown"),
         outCount: board.outCount[row] ?? 0,
         lastFault: faultCodes[board.lastFault[row] ?? 0] ?? "",
+        checkFault: checkFaultOf(row),
       };
     }),
   };
@@ -126,5 +134,6 @@ export function statusOf(
 function stateName(state: number): DestinationStatus["state"] {
   if (state === State.up) return "up";
   if (state === State.resting) return "resting";
+  if (state === State.down) return "down";
   return state === State.out ? "out" : "trial";
 }

@@ -2,6 +2,7 @@
 import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
 import { RecordRing, type RowRecord } from "./control/record-ring.ts";
 import type { Board } from "./core/board.ts";
+import type { ClientTable } from "./core/clients.ts";
 import { reclaim } from "./core/reclaim.ts";
 import { linux, monotonicMs, writeWake, type Libc } from "./linux/libc.ts";
 import type { ThreadCommand, ThreadEvent, ThreadPlan } from "./thread.ts";
@@ -38,6 +39,7 @@ export class Supervisor {
   private readonly c: Libc;
   private readonly common: CommonPlan;
   private readonly board: Board;
+  private readonly clients: ClientTable | null;
   private readonly events: SupervisorEvents;
   private readonly members: Member[] = [];
   /** By thread: the end that others write to, and its own. */
@@ -45,14 +47,23 @@ export class Supervisor {
   private readonly ownFds: number[] = [];
   /** Of names that were looked up: a thread in place of another is told again. */
   private readonly addresses = new Map<number, ThreadCommand>();
+  /** Dead threads whose clients are still counted. */
+  private readonly unreclaimed = new Set<number>();
   private readonly clockZero: number;
   private ending = false;
 
   /** @throws when the system gives no descriptors to wake threads by. */
-  constructor(c: Libc, common: CommonPlan, board: Board, events: SupervisorEvents) {
+  constructor(
+    c: Libc,
+    common: CommonPlan,
+    board: Board,
+    clients: ClientTable | null,
+    events: SupervisorEvents,
+  ) {
     this.c = c;
     this.common = common;
     this.board = board;
+    this.clients = clients;
     this.events = events;
     this.clockZero = monotonicMs(c) - performance.now();
     for (let thread = 0; thread < board.size.threadCount; thread += 1) {
@@ -168,15 +179,24 @@ export class Supervisor {
     const member = this.members[thread];
     if (member === undefined || member.isOver) return;
     member.isOver = true;
-    reclaim(this.board, thread);
+    this.reclaim(thread);
     this.events.tell({ kind: "empty" }, thread);
     this.events.tell({ kind: "stopped" }, thread);
+  }
+
+  private reclaim(thread: number): number {
+    this.unreclaimed.add(thread);
+    // One whose lock another dead thread holds comes after that.
+    for (const each of [...this.unreclaimed, ...this.unreclaimed]) {
+      if ((this.clients?.reclaim(each) ?? 0) >= 0) this.unreclaimed.delete(each);
+    }
+    return reclaim(this.board, thread);
   }
 
   private replace(thread: number, cause: string): void {
     const member = this.members[thread];
     if (member === undefined) return; // it never started
-    const connectionCount = reclaim(this.board, thread);
+    const connectionCount = this.reclaim(thread);
     this.drainRecords(); // it may have died before it could tell of its last
     this.members.forEach((_, other) => other !== thread && this.wake(other));
     const isYoung = performance.now() - member.bornAt < youngMs;

@@ -7,6 +7,9 @@ import { libc, raiseDescriptorLimit, type Libc } from "./linux/libc.ts";
 /** Descriptors kept for listeners, logs, names and the runtime itself; fewer where the limit is low. */
 const reservedDescriptorCountMax = 64;
 const reservedDescriptorCountMin = 24;
+/** Health checks under way at once: where descriptors are few, and where they are not. */
+const checkCountMin = 4;
+const checkCountMost = 256;
 /** Of a thread of its own: epoll, wake, listeners; with the libc engine 16 pipes as well. */
 const bunDescriptorCount = 8;
 const libcDescriptorCount = 40;
@@ -27,17 +30,27 @@ export function requireSystem({ threadCount, engine }: Options, c: Libc | null):
   if (mistakes.length > 0) throw new OptionsError(mistakes);
 }
 
-/**
- * Raises the limit of descriptors as far as it goes.
- * @returns how many clients may be connected at once: two descriptors each.
- */
-export function connectionLimit(options: Options, onWarning: (message: string) => void): number {
+export interface SystemLimits {
+  /** Clients that may be connected at once: two descriptors each. */
+  readonly connectionCountMax: number;
+  /** Health checks under way at once. */
+  readonly checkCountMax: number;
+}
+
+/** Raises the limit of descriptors as far as it goes, and divides them. */
+export function systemLimits(options: Options, onWarning: (message: string) => void): SystemLimits {
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
+  const checkCountMax = Math.min(
+    options.destinations.filter(({ healthMs }) => healthMs > 0).length,
+    Math.max(checkCountMin, Math.min(checkCountMost, Math.floor(descriptorCount / 64))),
+  );
   const reserved =
     Math.min(
       reservedDescriptorCountMax,
       Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
-    ) + ownDescriptorCount(options);
+    ) +
+    ownDescriptorCount(options) +
+    checkCountMax;
   const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
   const wanted = options.connectionCountMax;
   if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
@@ -46,7 +59,8 @@ export function connectionLimit(options: Options, onWarning: (message: string) =
       `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`,
     );
   }
-  return wanted === 0 ? possible : Math.min(wanted, possible);
+  const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
+  return { connectionCountMax, checkCountMax };
 }
 
 /** What threads and connections opened ahead take of the descriptors. */

@@ -4,14 +4,20 @@ import type { ChangeEvent } from "./control/hooks.ts";
 import type { Options } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
+import { Refusals } from "./control/refusals.ts";
+import { AccessRules } from "./core/access.ts";
+import { Admission } from "./core/admission.ts";
 import { assert, AssertionError } from "./core/assert.ts";
 import { Board, type BoardSize } from "./core/board.ts";
 import { Destinations, type DestinationPlan } from "./core/destination.ts";
 import type { Acceptor, DialAddress, Listening } from "./core/engine.ts";
 import { endOfTurn, EventLoop, type Alarm, type Loop } from "./core/loop.ts";
+import type { Pair } from "./core/pair.ts";
 import { Plane } from "./core/plane.ts";
 import { policyOf } from "./core/policy.ts";
+import { refusals } from "./core/reason.ts";
 import { Sweep } from "./core/sweep.ts";
+import { clientTable } from "./control/client-limits.ts";
 import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import { LibcEngine } from "./engine/libc.ts";
@@ -31,6 +37,8 @@ export interface ThreadPlan {
   readonly usesLibc: boolean;
   readonly boardSize: BoardSize;
   readonly board: SharedArrayBuffer;
+  /** The table of clients, where there is a limit for each of them. */
+  readonly clients: SharedArrayBuffer | null;
   /** Addresses of each destination, by row; empty until its name resolves. */
   readonly targets: readonly (readonly Target[])[];
   /** Listening descriptors. */
@@ -47,6 +55,10 @@ export interface ThreadPlan {
 /** What the control plane asks of a thread. */
 export type ThreadCommand =
   | { readonly kind: "addresses"; readonly row: number; readonly targets: readonly Target[] }
+  /** What the board says of a destination has changed: serve who waits, as far as it can. */
+  | { readonly kind: "changed"; readonly row: number }
+  /** Closes the joined pairs of a destination that its checks have taken down. */
+  | { readonly kind: "cut"; readonly row: number }
   /** Accepts no more, refuses who waits; what is open goes on. */
   | { readonly kind: "drain" }
   /** Cuts what is left and ends. */
@@ -80,6 +92,7 @@ export class DataThread {
   private readonly listening: { stop(): void }[] = [];
   private draining = false;
   private broken: AssertionError | null = null;
+  private readonly refusals: Refusals;
   private readonly afterTurn: Alarm;
   /** Of the turns that a drain waits: how many, and how many clients had come before. */
   private turnCount = 0;
@@ -118,6 +131,11 @@ export class DataThread {
           link.tell({ kind: "destination-out", name, cause, retryMs }),
         onBack: ({ name }) => link.tell({ kind: "destination-back", name }),
       },
+      Math.random,
+      options.slowStartMs,
+    );
+    this.refusals = new Refusals(this.loop, options.refusalRecordsMax, (reason, count) =>
+      link.tell({ kind: "unlogged", reason, count }),
     );
     this.plane = this.planeUpon(board);
     if (plan.wakeFds.length > 0) this.joinOthers();
@@ -167,6 +185,10 @@ export class DataThread {
         const destination = this.destinations.at(command.row);
         return this.destinations.setAddresses(destination, this.addressesOf(command.targets));
       }
+      case "changed":
+        return this.destinations.onChanged(this.destinations.at(command.row));
+      case "cut":
+        return this.plane.cutDestination(command.row, "destination-down");
       case "drain":
         return this.drain();
       case "stop":
@@ -203,6 +225,7 @@ export class DataThread {
     this.stopListening();
     this.plane.refuseNew();
     this.plane.cut("drain");
+    this.refusals.flush();
     this.sweep.close();
     this.afterTurn.clear();
     if (this.engine instanceof LibcEngine) this.engine.stop();
@@ -241,6 +264,21 @@ export class DataThread {
     engine.beforeSleep = () => plane.onSleep();
   }
 
+  private record(pair: Pair): void {
+    if (!this.plan.wantsRecords) return;
+    const { reason } = pair;
+    if (reason !== null && refusals.has(reason) && !this.refusals.add(reason)) return;
+    this.link.record(recordOf(pair, this.plan.startedAt));
+  }
+
+  private admissionOf({ options, clients, boardSize, thread }: ThreadPlan): Admission | null {
+    const { allow, deny } = options;
+    const rules = allow.length + deny.length === 0 ? null : new AccessRules(allow, deny);
+    if (rules === null && clients === null) return null;
+    const { threadCount } = boardSize;
+    return new Admission(rules, clients && clientTable(options, threadCount, thread, clients));
+  }
+
   private addressesOf(targets: readonly Target[]): DialAddress[] {
     return targets.map((target) => this.engine.address(target));
   }
@@ -258,9 +296,10 @@ export class DataThread {
       loop: this.loop,
       hashes: options.policy === "hash",
       wantsClient: plan.wantsRecords,
+      admission: this.admissionOf(plan),
       events: {
         onSettled: (pair) => {
-          if (plan.wantsRecords) link.record(recordOf(pair, plan.startedAt));
+          this.record(pair);
           if (this.draining && this.plane.pairs.size === 0) link.tell({ kind: "empty" });
         },
         onQueueFull: (full) => link.tell({ kind: full ? "queue-full" : "queue-clear" }),

@@ -1,6 +1,7 @@
 // Reads and writes addresses; the original lost the last character of each and knew no IPv6 (IAWLB §25, §26).
 
 import { isIPv4, isIPv6 } from "node:net";
+import { readPlainAddress } from "../core/client.ts";
 import { bad, good, quote, type Reading } from "./mistake.ts";
 
 /** Where to listen or to dial. `host` is a name or a literal, IPv6 without brackets; `*` is every interface. */
@@ -10,7 +11,7 @@ export type Address =
 
 export type Role = "listen" | "destination";
 
-const portMax = 65_535;
+export const portMax = 65_535;
 /** `sun_path` holds 108 bytes, the last of them the end mark. */
 const unixPathBytesMax = 107;
 const hostLengthMax = 253;
@@ -162,11 +163,20 @@ function refuseUrl(text: string, role: Role): Reading<Address> {
   return bad("bad-address", `an address is no URL`, acceptedForms(role), suggestion);
 }
 
-/** RFC 5952's form; a zone (`%eth0`) stays as it is. */
+/** A zone (`%eth0`) stays as it is. */
 function shortestIPv6(host: string): string {
   const [literal = "", zone] = host.split("%", 2);
-  const shortest = new URL(`http://[${literal}]`).hostname.slice(1, -1);
+  const words = new Int32Array(4);
+  readPlainAddress(literal, words);
+  const shortest = formatIPv6(words);
   return zone === undefined ? shortest : `${shortest}%${zone}`;
+}
+
+/** Four words in RFC 5952's form. */
+export function formatIPv6(words: ArrayLike<number>): string {
+  const groups = Array.from(words, (word) => [word >>> 16, word & 0xffff]).flat();
+  const written = groups.map((group) => group.toString(16)).join(":");
+  return new URL(`http://[${written}]`).hostname.slice(1, -1);
 }
 
 /** Labels of letters, digits, `-` and `_`, at most 63 characters each; a last dot is allowed. */

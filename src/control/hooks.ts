@@ -1,4 +1,5 @@
 // What a program is told of its balancer: one record per connection, one event per change.
+import type { CloseReason } from "../core/reason.ts";
 import type { AccessRecord } from "./access-log.ts";
 
 /** A change that a data-plane thread sees; told to programs as it is. */
@@ -10,12 +11,16 @@ export type ChangeEvent =
       readonly retryMs: number;
     }
   | { readonly kind: "destination-back"; readonly name: string }
+  /** Clients that were turned away and have no access record. */
+  | { readonly kind: "unlogged"; readonly reason: CloseReason; readonly count: number }
   | { readonly kind: "queue-full" }
   | { readonly kind: "queue-clear" }
   | { readonly kind: "local-fault"; readonly cause: string };
 
 export type BalancerEvent =
   | ChangeEvent
+  /** Its health checks have failed. */
+  | { readonly kind: "destination-down"; readonly name: string; readonly cause: string }
   | { readonly kind: "listening"; readonly address: string }
   | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
   | { readonly kind: "drained"; readonly cut: number }

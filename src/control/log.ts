@@ -43,6 +43,10 @@ export function report(event: BalancerEvent): void {
       return warning(
         `destination ${event.name} is out: ${event.cause}, next try in ${inWords(event.retryMs)}`,
       );
+    case "destination-down":
+      return warning(`destination ${event.name} is down: health check: ${event.cause}`);
+    case "unlogged":
+      return warning(`${event.count} refused clients have no access line: ${event.reason}`);
     case "destination-back":
       return info(`destination ${event.name} is back`);
     case "queue-full":

@@ -1,10 +1,18 @@
 // The command line (IAWLB §4): options and addresses in any order, all mistakes told at once.
 
-import { type Address, formatAddress, readAddress } from "./address.ts";
+import { type Address, formatAddress, portMax, readAddress } from "./address.ts";
 import { bad, type Mistake, mistakeIn, nearest, OptionsError, quote } from "./mistake.ts";
 import type { Reading } from "./mistake.ts";
-import { type DestinationOptions, Places, suffixTable } from "./places.ts";
-import { DEFAULTS, optionTable, type Settings, settingsFrom, optionRows } from "./settings.ts";
+import { type DestinationOptions, formatPlace, Places, suffixTable } from "./places.ts";
+import type { Row } from "./option-row.ts";
+import { optionRows } from "./option-rows.ts";
+import {
+  DEFAULTS,
+  type HealthSettings,
+  optionTable,
+  type Settings,
+  settingsFrom,
+} from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
 export type { LogLevel } from "./settings.ts";
@@ -12,7 +20,7 @@ export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
 /** What the balancer runs by. */
-export interface Options extends Omit<Settings, "slots" | "warm"> {
+export interface Options extends Omit<Settings, "slots" | "warm" | keyof HealthSettings> {
   readonly listen: Address;
   readonly destinations: readonly DestinationOptions[];
 }
@@ -28,12 +36,32 @@ export function parseOptions(args: readonly string[]): Options {
   const given = walk(args, optionRows, mistakes, (argument) => places.add(argument));
   const listen = places.finish();
   if (listen === null || mistakes.length > 0) throw new OptionsError(mistakes);
-  const { slots, warm, ...settings } = settingsFrom(given);
-  return { ...settings, listen, destinations: places.destinations(slots, warm) };
+  const settings = settingsFrom(given);
+  checkTogether(settings, mistakes);
+  const destinations = places.destinations(settings);
+  if (mistakes.length > 0) throw new OptionsError(mistakes);
+  const { slots, warm, healthMs, healthSend, healthExpect, healthHttp, healthPort, ...rest } =
+    settings;
+  return { ...rest, listen, destinations };
 }
 
-/** What a program gives: settings as `Options` has them, addresses as texts or as objects. */
-export type GivenOptions = Partial<Settings> & {
+/** Options that are right each for itself, and wrong together. */
+function checkTogether(
+  { healthSend, healthExpect, healthHttp }: Settings,
+  mistakes: Mistake[],
+): void {
+  if (healthHttp === "" || healthSend + healthExpect === "") return;
+  const other = healthSend === "" ? "--health-expect" : "--health-send";
+  const { fault } = bad(
+    "unexpected-argument",
+    `${other} stands beside it`,
+    "one way to check is accepted",
+  );
+  mistakes.push(mistakeIn("--health-http", fault));
+}
+
+/** What a program gives: settings as `Options` has them or as on the command line, addresses as texts or as objects. */
+export type GivenOptions = { readonly [K in keyof Settings]?: Settings[K] | string } & {
   /** As on the command line; a number is a port. */
   readonly listen: string | number | Address;
   readonly destinations: readonly (
@@ -53,12 +81,12 @@ export function readOptions(given: GivenOptions): Options {
   for (const row of optionRows) {
     const value = given[row.key];
     if (value === undefined) continue;
-    args.push(`--${row.name}=${value}${row.placeholder === "TIME" ? "ms" : ""}`);
+    args.push(`--${row.name}=${textOf(row, value)}`);
   }
   const { listen } = given;
   args.push("--", typeof listen === "object" ? formatAddress(listen) : String(listen));
   for (const each of given.destinations) {
-    args.push(typeof each === "object" ? placeText(each) : String(each));
+    args.push(typeof each === "object" ? formatPlace(each) : String(each));
   }
   return parseOptions(args);
 }
@@ -68,16 +96,11 @@ function unknownKey(key: string, known: readonly string[]): Mistake {
   return mistakeIn(key, bad("unknown-option", "is unknown", words, nearest(key, known)).fault);
 }
 
-function placeText(each: Partial<DestinationOptions> & { address: Address }): string {
-  const { name, slots, weight, warm, backup } = each;
-  const suffixes = [
-    slots === undefined ? "" : `,slots=${slots}`,
-    weight === undefined ? "" : `,weight=${weight}`,
-    warm === undefined ? "" : `,warm=${warm}`,
-    backup === true ? ",backup" : "",
-    name === undefined ? "" : `,name=${name}`,
-  ];
-  return formatAddress(each.address) + suffixes.join("");
+/** A value as it stands on the command line. */
+function textOf(row: Row, value: Settings[keyof Settings]): string {
+  if (typeof value === "string") return value;
+  if (row.placeholder === "TIME") return `${value}ms`;
+  return row.write === undefined ? String(value) : row.write(value as never); // a row's own value
 }
 
 /**
@@ -87,7 +110,7 @@ function placeText(each: Partial<DestinationOptions> & { address: Address }): st
  */
 export function parseDemoOptions(args: readonly string[]): { readonly port: number | null } {
   const mistakes: Mistake[] = [];
-  const rows = [{ name: "port", read: (text: string) => readCount(text, 0, 65_535) }];
+  const rows = [{ name: "port", read: (text: string) => readCount(text, 0, portMax) }];
   const given = walk(args, rows, mistakes, (argument) => {
     const { fault } = bad("unexpected-argument", "is not needed", "demo takes --port N alone");
     mistakes.push(mistakeIn(argument, fault));
@@ -133,6 +156,10 @@ function walk<V>(
     const separate = next !== null && !next.startsWith("--");
     if (separate) index++;
     const text = separate ? next : equals < 0 ? "" : argument.slice(equals + 1);
+    if (!separate && equals < 0 && row.read("").fault === null) {
+      mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
+      continue;
+    }
     const reading = readValue(row, separate ? `${argument} ${text}` : argument, text, mistakes);
     if (reading.fault === null) given.set(row.name, reading.value);
   }

@@ -1,11 +1,14 @@
 // LISTEN and DEST...: reads a destination's suffixes and notes what cannot stand side by side (IAWLB §4, §7).
 
-import { type Address, formatAddress, isLoop, readAddress } from "./address.ts";
+import { type Address, formatAddress, isLoop, portMax, readAddress } from "./address.ts";
 import { bad, good, type Mistake, mistakeIn, nearest, quote, type Reading } from "./mistake.ts";
-import { countMax, warmCountMax } from "./settings.ts";
-import { readCount } from "./value.ts";
+import { countMax } from "./option-row.ts";
+import { warmCountMax } from "./option-rows.ts";
+import type { HealthSettings, Settings } from "./settings.ts";
+import { readBytesText, readHttpPath } from "./text.ts";
+import { durationMsMax, formatDuration, readCount, readDuration } from "./value.ts";
 
-export interface DestinationOptions {
+export interface DestinationOptions extends HealthSettings {
   /** `,name=TEXT`, else the address as the user wrote it. */
   readonly name: string;
   readonly address: Address;
@@ -28,6 +31,11 @@ const suffixes = [
   { name: "weight", value: "W", help: `its share, 1 to ${weightMax}; 1 if not given` },
   { name: "warm", value: "N", help: "connections opened ahead, instead of --warm" },
   { name: "backup", value: "", help: "serves only while no other destination is up" },
+  { name: "health-interval", value: "TIME", help: "instead of --health-interval" },
+  { name: "health-send", value: "TEXT", help: "instead of --health-send; \\x2c is a comma" },
+  { name: "health-expect", value: "TEXT", help: "instead of --health-expect" },
+  { name: "health-http", value: "PATH", help: "instead of --health-http" },
+  { name: "health-port", value: "N", help: "instead of --health-port" },
   { name: "name", value: "TEXT", help: "its name in the logs; the address if not given" },
 ] as const;
 
@@ -46,11 +54,10 @@ export function suffixTable(): readonly SuffixTableRow[] {
   }));
 }
 
-/** A destination before `--slots` is known, which may stand after it. */
-/** null: what the option says for all. */
-type Draft = Omit<DestinationOptions, "slots" | "warm"> & {
-  readonly slots: number | null;
-  readonly warm: number | null;
+/** A destination before the options are known, which may stand after it; null: what the option says for all. */
+type Shared = Pick<DestinationOptions, "slots" | "warm" | keyof HealthSettings>;
+type Draft = Omit<DestinationOptions, keyof Shared> & {
+  readonly [K in keyof Shared]: Shared[K] | null;
 };
 
 /** Collects the positional arguments: the first is LISTEN, every other one a destination. */
@@ -85,10 +92,13 @@ export class Places {
     return this.listen;
   }
 
-  destinations(slots: number, warm: number): readonly DestinationOptions[] {
-    return this.drafts.map((draft) => {
-      return { ...draft, slots: draft.slots ?? slots, warm: draft.warm ?? warm };
-    });
+  destinations(settings: Settings): readonly DestinationOptions[] {
+    return this.drafts.map((draft) => ({
+      ...draft,
+      slots: draft.slots ?? settings.slots,
+      warm: draft.warm ?? settings.warm,
+      ...healthOf(draft, settings),
+    }));
   }
 
   private addListen(argument: string): void {
@@ -153,17 +163,27 @@ function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
     mistakes.push(mistakeIn(argument, { ...address.fault, suggestion: whole }));
   }
   const seen = new Set<string>();
-  const draft = {
+  const draft: Omit<Draft, "address"> = {
     name: written,
-    slots: null as number | null,
+    slots: null,
     weight: 1,
-    warm: null as number | null,
+    warm: null,
     backup: false,
+    healthMs: null,
+    healthSend: null,
+    healthExpect: null,
+    healthHttp: null,
+    healthPort: null,
   };
   for (const part of parts) {
     const reading = readSuffix(part, seen);
     if (reading.fault !== null) mistakes.push(mistakeIn(argument, reading.fault));
     else Object.assign(draft, reading.value);
+  }
+  if (asksForBytes(draft) && (draft.healthHttp ?? "") !== "") {
+    const problem = ",health-http stands beside ,health-send or ,health-expect";
+    const { fault } = bad("bad-suffix", problem, "one way to check is accepted");
+    mistakes.push(mistakeIn(argument, fault));
   }
   if (address.value === null || mistakes.length > before) return null;
   return { ...draft, address: address.value };
@@ -191,11 +211,11 @@ function readSuffix(suffix: string, seen: Set<string>): Reading<Partial<Draft>> 
     if (equals < 0) return good({ backup: true });
     return bad("bad-suffix", ",backup takes no value", "", ",backup");
   }
-  if (text === "") return bad("missing-value", `,${name}= needs a value`, acceptedSuffixes);
-  if (name === "name") return readName(text);
-  const [min, max] = ranges[name];
-  const reading = readCount(text, min, max);
-  if (reading.fault === null) return good({ [name]: reading.value });
+  if (text === "" && (equals < 0 || !mayBeEmpty.has(name))) {
+    return bad("missing-value", `,${name}= needs a value`, acceptedSuffixes);
+  }
+  const reading = readers[name](text);
+  if (reading.fault === null) return good({ [keys[name]]: reading.value });
   const { suggestion } = reading.fault;
   const fault = {
     ...reading.fault,
@@ -205,11 +225,68 @@ function readSuffix(suffix: string, seen: Set<string>): Reading<Partial<Draft>> 
   return { value: null, fault };
 }
 
-const ranges = { slots: [0, countMax], weight: [1, weightMax], warm: [0, warmCountMax] } as const;
+/** Nothing instead of what the option says. */
+const mayBeEmpty: ReadonlySet<string> = new Set(["health-send", "health-expect", "health-http"]);
+
+type SuffixName = Exclude<(typeof suffixNames)[number], "backup">;
+
+const keys: Readonly<Record<SuffixName, keyof Draft>> = {
+  slots: "slots",
+  weight: "weight",
+  warm: "warm",
+  "health-interval": "healthMs",
+  "health-send": "healthSend",
+  "health-expect": "healthExpect",
+  "health-http": "healthHttp",
+  "health-port": "healthPort",
+  name: "name",
+};
+
+const readers: Readonly<Record<SuffixName, (text: string) => Reading<number | string>>> = {
+  slots: (text) => readCount(text, 0, countMax),
+  weight: (text) => readCount(text, 1, weightMax),
+  warm: (text) => readCount(text, 0, warmCountMax),
+  "health-interval": (text) => readDuration(text, 0, durationMsMax),
+  "health-send": readBytesText,
+  "health-expect": readBytesText,
+  "health-http": readHttpPath,
+  "health-port": (text) => readCount(text, 0, portMax),
+  name: readName,
+};
+
+/** A destination that says how it is checked is not checked the other way that the options say. */
+function healthOf(draft: Draft, settings: Settings): HealthSettings {
+  const hasOwnBytes = asksForBytes(draft);
+  const hasOwnPath = (draft.healthHttp ?? "") !== "";
+  return {
+    healthMs: draft.healthMs ?? settings.healthMs,
+    healthSend: draft.healthSend ?? (hasOwnPath ? "" : settings.healthSend),
+    healthExpect: draft.healthExpect ?? (hasOwnPath ? "" : settings.healthExpect),
+    healthHttp: draft.healthHttp ?? (hasOwnBytes ? "" : settings.healthHttp),
+    healthPort: draft.healthPort ?? settings.healthPort,
+  };
+}
+
+function asksForBytes({ healthSend, healthExpect }: Omit<Draft, "address">): boolean {
+  return (healthSend ?? "") + (healthExpect ?? "") !== "";
+}
+
+/** A destination as `Places` reads it. */
+export function formatPlace(each: Partial<DestinationOptions> & { address: Address }): string {
+  const suffixes = suffixNames.flatMap((name) => {
+    if (name === "backup") return each.backup === true ? [",backup"] : [];
+    const value = each[keys[name]];
+    if (value === undefined) return [];
+    const text = name === "health-interval" ? formatDuration(Number(value)) : String(value);
+    const comma = name === "health-http" ? "%2C" : "\\x2c";
+    return [`,${name}=${text.replaceAll(",", comma)}`];
+  });
+  return formatAddress(each.address) + suffixes.join("");
+}
 
 /** A name is one word, of any script, so that it stands as it is in every log format. */
-function readName(text: string): Reading<Partial<Draft>> {
-  if (text.length <= nameLengthMax && !/[\s\p{C}"\\=]/u.test(text)) return good({ name: text });
+function readName(text: string): Reading<string> {
+  if (text.length <= nameLengthMax && !/[\s\p{C}"\\=]/u.test(text)) return good(text);
   const accepted = `at most ${nameLengthMax} characters without spaces, quotes, = and \\ are accepted`;
   return bad("bad-value", `,name: ${quote(text)} is no name`, accepted);
 }

@@ -1,6 +1,8 @@
 // What `iawlb check` says: the command line as it was understood, in words or as JSON.
 
+import { formatNetworks } from "./network.ts";
 import { type Address, formatAddress, formatDuration, type Options } from "./options.ts";
+import { formatMaxAge, formatRate } from "./value.ts";
 
 const policyWords: Readonly<Record<Options["policy"], string>> = {
   pull: "the least used destination, the longest idle first",
@@ -28,6 +30,8 @@ export function planText(options: Options): string {
     ["batch", batchWords(options)],
     ["timeouts", timeoutWords(options)],
     ["connections", connectionWords(options)],
+    ["clients", clientWords(options)],
+    ["health", healthWords(options)],
     ["drain", options.drainMs === 0 ? "cut at once" : `up to ${formatDuration(options.drainMs)}`],
     ["access log", logWords[options.accessLog]],
     ["destinations", String(count)],
@@ -48,8 +52,15 @@ export function planJson(options: Options): string {
       weight: each.weight,
       warm: each.warm,
       backup: each.backup,
+      healthMs: each.healthMs,
+      healthSend: each.healthSend,
+      healthExpect: each.healthExpect,
+      healthHttp: each.healthHttp,
+      healthPort: each.healthPort,
     })),
     ...settings,
+    allow: formatNetworks(settings.allow),
+    deny: formatNetworks(settings.deny),
   };
   return JSON.stringify(plan, null, 2);
 }
@@ -108,12 +119,52 @@ function timeoutWords(options: Options): string {
   ].join(", ");
 }
 
-function connectionWords(options: Options): string {
-  const max = options.connectionCountMax;
-  return max === 0 ? "as many as the descriptor limit allows" : `${max} at most`;
+function connectionWords({ connectionCountMax: max, maxAge, refuseBy }: Options): string {
+  const most = max === 0 ? "as many as the descriptor limit allows" : `${max} at most`;
+  const age = maxAge.ms === 0 ? "" : `; closed when quiet at the age of ${formatMaxAge(maxAge)}`;
+  return `${most}; refused by ${refuseBy === "fin" ? "an end" : "a reset"}${age}`;
+}
+
+function clientWords(options: Options): string {
+  const { clientConnectionCountMax: max, clientRate, clientPrefix6, allow, deny } = options;
+  const words = [
+    max === 0 ? "" : `${plural(max, "connection")} each`,
+    clientRate === 0 ? "" : `${formatRate(clientRate)} each`,
+    max + clientRate === 0 ? "" : `IPv6 by /${clientPrefix6}`,
+    allow.length === 0 ? "" : `${plural(allow.length, "network")} allowed`,
+    deny.length === 0 ? "" : `${plural(deny.length, "network")} denied`,
+  ].filter((each) => each !== "");
+  return words.length === 0 ? "anybody, as many as come" : words.join(", ");
+}
+
+function healthWords(options: Options): string {
+  const { healthTimeoutMs, healthFall, healthRise, onDown, slowStartMs } = options;
+  if (options.destinations.every(({ healthMs }) => healthMs === 0)) return "by real connects alone";
+  const intervals = new Set(options.destinations.map(({ healthMs }) => formatDuration(healthMs)));
+  const [first = ""] = intervals;
+  return [
+    `a check every ${intervals.size === 1 ? first : "interval as listed"}`,
+    `${formatDuration(healthTimeoutMs)} at most`,
+    `down after ${healthFall}, back after ${healthRise}`,
+    onDown === "keep" ? "open connections stay" : "open connections are closed",
+    ...(slowStartMs === 0 ? [] : [`slow start over ${formatDuration(slowStartMs)}`]),
+  ].join(", ");
+}
+
+/** How a destination is checked, when it is not by a connect alone. */
+function checkWords(one: Options["destinations"][number], isUniform: boolean): string {
+  const { healthMs, healthHttp, healthSend, healthExpect, healthPort } = one;
+  if (healthMs === 0) return ", no checks";
+  const kind =
+    healthHttp !== "" ? ` GET ${healthHttp}` : healthSend + healthExpect !== "" ? " bytes" : "";
+  const port = healthPort === 0 ? "" : ` port ${healthPort}`;
+  const interval = isUniform ? "" : ` every ${formatDuration(healthMs)}`;
+  const words = `${kind}${port}${interval}`;
+  return words === "" ? "" : `, checked by${kind === "" ? " connect" : kind}${port}${interval}`;
 }
 
 function destinationLines(options: Options): string[] {
+  const isUniform = new Set(options.destinations.map(({ healthMs }) => healthMs)).size === 1;
   const named = options.destinations.map((one) => {
     const slots = one.slots === 0 ? "no limit" : plural(one.slots, "slot");
     const backup = one.backup ? ", backup" : "";
@@ -121,7 +172,7 @@ function destinationLines(options: Options): string[] {
     return [
       one.name,
       formatAddress(one.address),
-      `${slots}, weight ${one.weight}${warm}${backup}`,
+      `${slots}, weight ${one.weight}${warm}${backup}${checkWords(one, isUniform)}`,
     ] as const;
   });
   const nameWidth = Math.max(...named.map(([name]) => name.length));

@@ -1,6 +1,6 @@
 // What is told of a connection that has ended, made from its pair once everything is over.
 import type { Pair } from "../core/pair.ts";
-import type { CloseReason } from "../core/reason.ts";
+import { refusals, type CloseReason } from "../core/reason.ts";
 import type { AccessRecord } from "./access-log.ts";
 import type { RowRecord } from "./record-ring.ts";
 
@@ -15,7 +15,12 @@ const letters: Readonly<Record<CloseReason, string>> = {
   "idle-timeout": "c",
   "half-close-timeout": "c",
   "answer-timeout": "s",
+  "max-age": "L",
+  "destination-down": "D",
+  denied: "P",
   "connection-limit": "P",
+  "client-limit": "P",
+  "client-rate": "P",
   drain: "K",
   shutdown: "K",
   error: "I",
@@ -81,5 +86,6 @@ function stateOf(pair: Pair, reason: CloseReason): string {
 /** Second letter: queue, connect or data. */
 function phaseOf(pair: Pair, reason: CloseReason): string {
   if (pair.joinedAt >= 0) return "D";
-  return pair.destination !== null || reason === "connection-limit" ? "C" : "Q";
+  const isAtAccept = reason !== "queue-full" && refusals.has(reason);
+  return pair.destination !== null || isAtAccept ? "C" : "Q";
 }

@@ -1,23 +1,51 @@
-// The table of options: how each is written, read and explained; parsing, help and README all come from it.
+// What the options set, and the words in which help and README show them.
 
 import { assert } from "../core/assert.ts";
 import type { Limits } from "../core/limits.ts";
-import { availableParallelism } from "node:os";
-import { good, type Reading } from "./mistake.ts";
-import { durationMsMax, readChoice, readCount, readDuration } from "./value.ts";
+import type { Network } from "../core/access.ts";
+import type { Row } from "./option-row.ts";
+import { optionRows } from "./option-rows.ts";
 
-type PolicyName = "pull" | "round-robin" | "random" | "hash";
+export type PolicyName = "pull" | "round-robin" | "random" | "hash";
 export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
 export type LogLevel = "error" | "warn" | "info" | "debug";
-type EngineName = "bun" | "libc";
+export type EngineName = "bun" | "libc";
+
+/** How a destination is checked; per destination as well. */
+export interface HealthSettings {
+  /** From one check to the next; 0 = no checks. */
+  readonly healthMs: number;
+  /** What to send, and what to await, as written: with escapes; "" = nothing. */
+  readonly healthSend: string;
+  readonly healthExpect: string;
+  /** Path of an HTTP request; "" = none. */
+  readonly healthHttp: string;
+  /** 0 = the destination's own. */
+  readonly healthPort: number;
+}
 
 /** What the options set. `connectionCountMax` 0 = as many as the descriptor limit allows. */
-export interface Settings extends Limits {
+export interface Settings extends Limits, HealthSettings {
   /** Connections at once of every destination without a `,slots=` of its own; 0 = no limit. */
   readonly slots: number;
   /** Connections opened ahead to every destination without a `,warm=` of its own. */
   readonly warm: number;
   readonly policy: PolicyName;
+  /** Longest check. */
+  readonly healthTimeoutMs: number;
+  /** Checks in a row that must fail, or pass, for a destination to be taken down, or back. */
+  readonly healthFall: number;
+  readonly healthRise: number;
+  /** What becomes of the open pairs of a destination that its checks take down. */
+  readonly onDown: "keep" | "close";
+  /** Open connections of one client; 0 = no limit. */
+  readonly clientConnectionCountMax: number;
+  /** New connections of one client, per second; 0 = no limit. */
+  readonly clientRate: number;
+  /** First bits of an IPv6 address that make a client. */
+  readonly clientPrefix6: number;
+  readonly allow: readonly Network[];
+  readonly deny: readonly Network[];
   /** Data-plane threads. */
   readonly threadCount: number;
   readonly engine: EngineName;
@@ -29,219 +57,8 @@ export interface Settings extends Limits {
   readonly logLevel: LogLevel;
 }
 
-interface Row<K extends keyof Settings = keyof Settings> {
-  readonly name: string;
-  readonly key: K;
-  readonly placeholder: string;
-  /** The default as a user would write it. */
-  readonly initial: string;
-  readonly help: string;
-  readonly read: (text: string) => Reading<Settings[K]>;
-}
-
-/** The largest number of slots, waiting clients and connections. */
-export const countMax = 1_048_576;
-/** The largest number of connections opened ahead to one destination. */
-export const warmCountMax = 1_024;
-/** More than the kernel's `somaxconn` was ever able to hold in 16 bits. */
-const backlogCountMax = 65_535;
-const threadCountMax = 64;
-
-const policies: readonly PolicyName[] = ["pull", "round-robin", "random", "hash"];
-const formats: readonly AccessLogFormat[] = ["logfmt", "json", "haproxy", "off"];
-const levels: readonly LogLevel[] = ["error", "warn", "info", "debug"];
-const engines: readonly EngineName[] = ["bun", "libc"];
-const finMeanings: readonly Settings["queueFin"][] = ["keep", "leave"];
-
-const count =
-  (min: number, max: number) =>
-  (text: string): Reading<number> =>
-    readCount(text, min, max);
-
-const duration =
-  (msMin: number) =>
-  (text: string): Reading<number> =>
-    readDuration(text, msMin, durationMsMax);
-
-const choice =
-  <T extends string>(choices: readonly T[]) =>
-  (text: string): Reading<T> =>
-    readChoice(text, choices);
-
-/** A count, or as many as there are processor cores for us. */
-function threads(text: string): Reading<number> {
-  if (text === "auto") return good(Math.min(threadCountMax, availableParallelism()));
-  const reading = readCount(text, 1, threadCountMax);
-  if (reading.fault === null) return reading;
-  const accepted = `a whole number from 1 to ${threadCountMax} or auto is accepted`;
-  return { ...reading, fault: { ...reading.fault, accepted } };
-}
-
-export const optionRows: readonly Row[] = [
-  {
-    name: "slots",
-    key: "slots",
-    placeholder: "N",
-    initial: "0",
-    help: "connections at once per destination; 0 = no limit",
-    read: count(0, countMax),
-  },
-  {
-    name: "warm",
-    key: "warm",
-    placeholder: "N",
-    initial: "0",
-    help: "connections opened ahead per destination, so that a freed slot need not wait for a connect",
-    read: count(0, warmCountMax),
-  },
-  {
-    name: "policy",
-    key: "policy",
-    placeholder: policies.join("|"),
-    initial: "pull",
-    help: "who is next: the least used, each in turn, the better of two drawn, or by client address",
-    read: choice(policies),
-  },
-  {
-    name: "threads",
-    key: "threadCount",
-    placeholder: "N|auto",
-    initial: "1",
-    help: "data-plane threads; they share one queue and every limit; auto = one per core (Linux)",
-    read: threads,
-  },
-  {
-    name: "engine",
-    key: "engine",
-    placeholder: engines.join("|"),
-    initial: "bun",
-    help: "what moves the bytes: Bun's sockets, or the C library's epoll and splice (Linux)",
-    read: choice(engines),
-  },
-  {
-    name: "flush-count",
-    key: "flushCount",
-    placeholder: "N",
-    initial: "0",
-    help: "arrivals handed out together; 0 = as many as destinations that can take one",
-    read: count(0, countMax),
-  },
-  {
-    name: "flush-time",
-    key: "flushMs",
-    placeholder: "TIME",
-    initial: "0",
-    help: "longest an arrival is held for others; 0 = to the end of this turn of the event loop",
-    read: duration(0),
-  },
-  {
-    name: "queue-max",
-    key: "queueCountMax",
-    placeholder: "N",
-    initial: "10000",
-    help: "clients that may wait; one more is refused; 0 = none waits",
-    read: count(0, countMax),
-  },
-  {
-    name: "queue-timeout",
-    key: "queueMs",
-    placeholder: "TIME",
-    initial: "15s",
-    help: "longest wait for a destination; 0 = for ever",
-    read: duration(0),
-  },
-  {
-    name: "queue-fin",
-    key: "queueFin",
-    placeholder: finMeanings.join("|"),
-    initial: "keep",
-    help: "a waiting client that has finished sending: keep its place, or take it as gone",
-    read: choice(finMeanings),
-  },
-  {
-    name: "connect-timeout",
-    key: "connectMs",
-    placeholder: "TIME",
-    initial: "5s",
-    help: "longest connect to a destination; then another one is tried",
-    read: duration(1),
-  },
-  {
-    name: "idle-timeout",
-    key: "idleMs",
-    placeholder: "TIME",
-    initial: "1h",
-    help: "a connection that moves no byte for this long is reset; 0 = never",
-    read: duration(0),
-  },
-  {
-    name: "half-close-timeout",
-    key: "halfCloseMs",
-    placeholder: "TIME",
-    initial: "30s",
-    help: "the same once one side has finished sending; 0 = as --idle-timeout",
-    read: duration(0),
-  },
-  {
-    name: "answer-timeout",
-    key: "answerMs",
-    placeholder: "TIME",
-    initial: "0",
-    help: "longest from a client's first byte to its destination's first; 0 = off",
-    read: duration(0),
-  },
-  {
-    name: "cooldown",
-    key: "cooldownMs",
-    placeholder: "TIME",
-    initial: "0",
-    help: "rest of a slot after each connection; 0 = none",
-    read: duration(0),
-  },
-  {
-    name: "drain-timeout",
-    key: "drainMs",
-    placeholder: "TIME",
-    initial: "30s",
-    help: "how long open connections may go on after SIGTERM or SIGINT; 0 = cut at once",
-    read: duration(0),
-  },
-  {
-    name: "backlog",
-    key: "backlogCount",
-    placeholder: "N",
-    initial: "4096",
-    help: "connections the kernel holds until they are accepted; net.core.somaxconn caps it",
-    read: count(1, backlogCountMax),
-  },
-  {
-    name: "max-connections",
-    key: "connectionCountMax",
-    placeholder: "N",
-    initial: "0",
-    help: "clients at once, waiting ones included; 0 = as many as the descriptor limit allows",
-    read: count(0, countMax),
-  },
-  {
-    name: "access-log",
-    key: "accessLog",
-    placeholder: formats.join("|"),
-    initial: "logfmt",
-    help: "one line per connection on stdout",
-    read: choice(formats),
-  },
-  {
-    name: "log-level",
-    key: "logLevel",
-    placeholder: levels.join("|"),
-    initial: "info",
-    help: "what is told on stderr",
-    read: choice(levels),
-  },
-];
-
 /** Every setting: what was given under an option's name, and the default of the others. */
-export function settingsFrom(given: ReadonlyMap<string, string | number>): Settings {
+export function settingsFrom(given: ReadonlyMap<string, Settings[keyof Settings]>): Settings {
   const values = optionRows.map((row) => [row.key, given.get(row.name) ?? initialOf(row)]);
   // The table has one row per setting (tested), and each row reads the type of its own key.
   return Object.fromEntries(values) as Settings;
@@ -262,12 +79,12 @@ export function optionTable(): readonly OptionTableRow[] {
   return optionRows.map((row) => ({
     option: `--${row.name}`,
     placeholder: row.placeholder,
-    default: row.initial,
+    default: row.initial === "" ? '""' : row.initial, // as a shell takes it
     help: row.help,
   }));
 }
 
-function initialOf(row: Row): string | number {
+function initialOf(row: Row): Settings[keyof Settings] {
   const reading = row.read(row.initial);
   assert(reading.fault === null, "a default is a value its own option accepts");
   return reading.value;

@@ -1,5 +1,6 @@
 // Reads the values of options: durations, sizes, counts, one of several words; each says what it accepts.
 
+import type { MaxAge } from "../core/limits.ts";
 import { bad, good, nearest, quote, type Reading } from "./mistake.ts";
 
 /** 24 days, the most that a 32-bit timer in milliseconds holds in whole days. */
@@ -28,6 +29,52 @@ export function formatDuration(ms: number): string {
   if (ms % 1_000 === 0) return `${ms / 1_000}s`;
   return `${ms}ms`;
 }
+
+/** `1h`, or `1h±10%` (also `1h+-10%`): each connection draws its own age from that range. */
+export function readMaxAge(text: string): Reading<MaxAge> {
+  const parts = /^(.*?)(?:(?:±|\+-)(\d{1,2})%)?$/u.exec(text);
+  const duration = readDuration(parts?.[1] ?? text, 0, durationMsMax);
+  if (duration.fault === null)
+    return good({ ms: duration.value, jitter: Number(parts?.[2] ?? 0) / 100 });
+  const accepted =
+    "a duration such as 1h, or one with a part left to chance such as 1h±10%, is accepted";
+  return bad(duration.fault.code, `${quote(text)} is no age`, accepted, duration.fault.suggestion);
+}
+
+export function formatMaxAge({ ms, jitter }: MaxAge): string {
+  return `${formatDuration(ms)}${jitter > 0 ? `±${Math.round(jitter * 100)}%` : ""}`;
+}
+
+/** `10/s`, `90/m`, `500/h`, or a plain number per second; in 1/s. */
+export function readRate(text: string): Reading<number> {
+  const accepted = `a rate such as 10/s, 90/m or 500/h is accepted, ${rateMax}/s at most`;
+  const parts = /^(\d{1,7}(?:\.\d{1,6})?)(?:\/(s|m|h))?$/.exec(text);
+  if (parts === null) {
+    const near = /^(\d+) ?(?:\/|per) ?(s|m|h)[a-z]*$/i.exec(text);
+    const suggestion = near === null ? "" : `${near[1]}/${(near[2] ?? "").toLowerCase()}`;
+    return bad("bad-value", `${quote(text)} is no rate`, accepted, suggestion);
+  }
+  const seconds = (durationUnits.get(parts[2] ?? "s") ?? 1_000) / 1_000;
+  const rate = Number(parts[1]) / seconds;
+  return rate <= rateMax
+    ? good(rate)
+    : bad("out-of-range", `${quote(text)} is out of range`, accepted);
+}
+
+/** The form that `readRate` reads back. */
+export function formatRate(rate: number): string {
+  for (const [unit, scale] of [
+    ["s", 1],
+    ["m", 60],
+    ["h", 3_600],
+  ] as const) {
+    const count = rate * scale;
+    if (Math.abs(count - Math.round(count)) < 1e-6) return `${Math.round(count)}/${unit}`;
+  }
+  return `${rate}/s`;
+}
+
+const rateMax = 1_000_000;
 
 /** `512B`, `64KiB`, `1MiB`, `1GiB`, or plain `0`; in bytes. */
 export function readSize(text: string, bytesMin: number, bytesMax: number): Reading<number> {

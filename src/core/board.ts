@@ -4,7 +4,7 @@ import { assert } from "./assert.ts";
 import { ThreadNumbers, threadNumberCount } from "./numbers.ts";
 import { linesPerThread, type Memory, type TicketColumns } from "./tickets.ts";
 
-/** State of a destination as connects show it. Only `up` and `trial` can take a client. */
+/** State of a destination as connects and health checks show it. Only `up` and `trial` can take a client. */
 export const State = {
   up: 0,
   /** A connect failed; a short rest. */
@@ -13,8 +13,10 @@ export const State = {
   out: 2,
   /** The rest is over: one connection may try. */
   trial: 3,
-  /** That connection is being dialed. */
+  /** That connection is being dialed, or has not shown yet that it holds. */
   trying: 4,
+  /** Its health checks have failed: only they bring it back. */
+  down: 5,
 } as const;
 export type State = (typeof State)[keyof typeof State];
 
@@ -22,6 +24,8 @@ export type State = (typeof State)[keyof typeof State];
 const rowColumns = [
   "used",
   "slots",
+  "slotsFull",
+  "share",
   "weight",
   "enabled",
   "state",
@@ -30,6 +34,11 @@ const rowColumns = [
   "outCount",
   "lastFault",
 ] as const;
+
+/** Columns of times, one row per destination. */
+const doublesPerRow = 4;
+/** The share of weight 1. */
+export const fullShare = 100;
 
 /** Numbers and flags of the whole machine, exact over all threads. `changes`: of any destination's state. */
 const machineNames = ["arrivals", "open", "queued", "changes", "queueFull"] as const;
@@ -54,7 +63,11 @@ export class Board {
   readonly buffer: SharedArrayBuffer;
   readonly size: BoardSize;
   readonly used: Int32Array;
+  /** Slots now, and when no slow start is under way. 0 = no limit. */
   readonly slots: Int32Array;
+  readonly slotsFull: Int32Array;
+  /** Hundredths of a weight that count now; 100 times `weight` when no slow start is under way. */
+  readonly share: Int32Array;
   readonly weight: Int32Array;
   readonly enabled: Int32Array;
   readonly state: Int32Array;
@@ -66,6 +79,10 @@ export class Board {
   readonly resolved: Int32Array;
   /** When a slot was freed that is on its way to another thread, in ms of the balancer's clock. */
   readonly freedAtMs: Float64Array;
+  /** When a slow start began, in ms of the balancer's clock; 0 = none is under way. */
+  readonly slowFromMs: Float64Array;
+  /** When a connect last succeeded, in ms of the balancer's clock; 0 = never. */
+  readonly provenAtMs: Float64Array;
   /** End of the rest, in ms of the balancer's clock. */
   readonly retryAtMs: Float64Array;
   /** When something last happened that is told once per episode, in ms of the balancer's clock. */
@@ -85,7 +102,8 @@ export class Board {
     // Twice what may wait: places of those that left are used anew when a line is full, seldom enough.
     const placeCount = lineCount * 2 ** Math.ceil(Math.log2(2 * size.waiterCountMax));
     const wordCount = Math.ceil(rows / 32);
-    const doubles = 2 * rows + episodeNames.length + threadNumberCount(rows) * threadCount;
+    const doubles =
+      doublesPerRow * rows + episodeNames.length + threadNumberCount(rows) * threadCount;
     const whole =
       rowColumns.length * rows +
       machineNames.length +
@@ -99,7 +117,9 @@ export class Board {
     assert(this.buffer.byteLength === 8 * doubles + 4 * whole, "board: buffer of another size");
     this.retryAtMs = new Float64Array(this.buffer, 0, rows);
     this.freedAtMs = new Float64Array(this.buffer, 8 * rows, rows);
-    this.episodes = new Float64Array(this.buffer, 16 * rows, episodeNames.length);
+    this.slowFromMs = new Float64Array(this.buffer, 16 * rows, rows);
+    this.provenAtMs = new Float64Array(this.buffer, 24 * rows, rows);
+    this.episodes = new Float64Array(this.buffer, 8 * doublesPerRow * rows, episodeNames.length);
     let at = 8 * doubles;
     const next = (length: number): Int32Array => {
       const column = new Int32Array(this.buffer, at, length);
@@ -108,6 +128,8 @@ export class Board {
     };
     this.used = next(rows);
     this.slots = next(rows);
+    this.slotsFull = next(rows);
+    this.share = next(rows);
     this.weight = next(rows);
     this.enabled = next(rows);
     this.state = next(rows);
@@ -131,6 +153,8 @@ export class Board {
   /** Writes what a destination is to a new board. @param resolved it has an address. */
   fill(row: number, slots: number, weight: number, resolved: boolean): void {
     this.slots[row] = slots;
+    this.slotsFull[row] = slots;
+    this.share[row] = weight * fullShare;
     this.weight[row] = weight;
     this.enabled[row] = 1;
     if (resolved) this.setResolved(row, true);
@@ -141,7 +165,7 @@ export class Board {
     assert(index >= 0 && index < this.size.threadCount, "board: no such thread");
     const rows = this.size.destinationCountMax;
     const count = threadNumberCount(rows);
-    const first = 8 * (2 * rows + episodeNames.length + count * index);
+    const first = 8 * (doublesPerRow * rows + episodeNames.length + count * index);
     return new ThreadNumbers(new Float64Array(this.buffer, first, count), rows);
   }
 
@@ -228,6 +252,39 @@ export class Board {
     this.addTotal("changes", 1);
     if (to === State.up || to === State.trial) this.markFree(row);
     return true;
+  }
+
+  /** A destination that is back gets one slot, or a hundredth of its share, to begin with. */
+  beginSlowStart(row: number, nowMs: number): void {
+    this.slowFromMs[row] = nowMs;
+    this.growTo(row, 0);
+  }
+
+  /** Goes on with a slow start. @returns true while it is under way. */
+  growSlowStart(row: number, nowMs: number, slowStartMs: number): boolean {
+    const fromMs = this.slowFromMs[row] ?? 0;
+    if (fromMs === 0) return false;
+    const part = Math.min(1, Math.max(0, (nowMs - fromMs) / slowStartMs));
+    if (part === 1) this.slowFromMs[row] = 0;
+    this.growTo(row, part);
+    return part < 1;
+  }
+
+  private growTo(row: number, part: number): void {
+    const { memory } = this;
+    const slots = this.slotsFull[row] ?? 0;
+    const share = (this.weight[row] ?? 1) * fullShare;
+    if (slots > 0) memory.store(this.slots, row, Math.max(1, Math.floor(slots * part)));
+    memory.store(this.share, row, Math.max(1, Math.floor(share * part)));
+    this.markFree(row);
+  }
+
+  /** Its health checks have failed. @returns the state it was in, `down` when they had before. */
+  takeDown(row: number): State {
+    for (;;) {
+      const from = this.stateOf(row);
+      if (from === State.down || this.changeState(row, from, State.down)) return from;
+    }
   }
 
   /** Failed connects in a row. @returns how many these are now. */

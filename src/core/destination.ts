@@ -85,6 +85,7 @@ export class Destinations {
   private readonly sweep: Sweep;
   private readonly events: DestinationEvents;
   private readonly random: () => number;
+  private readonly slowStartMs: number;
   private readonly isShared: boolean;
   /** Which row is looked at next for what other threads have done. */
   private nextRow = 0;
@@ -108,6 +109,7 @@ export class Destinations {
     sweep: Sweep,
     events: DestinationEvents,
     random: () => number = Math.random,
+    slowStartMs = 0,
   ) {
     assert(
       plans.length <= board.size.destinationCountMax,
@@ -121,6 +123,7 @@ export class Destinations {
     this.sweep = sweep;
     this.events = events;
     this.random = random;
+    this.slowStartMs = slowStartMs;
     this.list = plans.map((plan, row) => new Destination(this, row, plan));
     this.primary = policy(
       board,
@@ -195,17 +198,36 @@ export class Destinations {
     this.held[row] = (this.held[row] ?? 0) + change;
   }
 
-  /** A connect succeeded. */
-  onSuccess(destination: Destination): void {
+  /** Connects to it have failed, and none has held since. */
+  isInDoubt({ row }: Destination): boolean {
+    return this.board.failures[row] !== 0 || this.board.state[row] !== State.up;
+  }
+
+  /** A connection has held: the destination has answered, ended in order, or not reset it for a while. */
+  onSuccess(destination: Destination, nowMs: number): void {
+    if (!this.isInDoubt(destination)) return;
     const { board } = this;
     const { row } = destination;
-    if (board.failures[row] === 0 && board.state[row] === State.up) return;
     const failures = board.clearFailures(row);
+    const isBack = failures >= failureCountMax;
+    if (board.stateOf(row) === State.down) return; // its checks have the say
     this.sweep.remove(destination);
+    if (isBack && this.slowStartMs > 0) board.beginSlowStart(row, nowMs);
     this.changeState(row, State.up);
     this.refile(destination);
-    if (failures >= failureCountMax) this.events.onBack(destination);
+    if (isBack) this.events.onBack(destination);
     this.onReady();
+  }
+
+  /** The control plane has changed what the board says of it. */
+  onChanged(destination: Destination): void {
+    this.refile(destination);
+    this.onReady();
+  }
+
+  /** Another primary destination than this one can be had. */
+  hasOther({ row }: Destination): boolean {
+    return this.list.some((each) => each.row !== row && !each.backup && this.board.isUp(each.row));
   }
 
   /**
@@ -219,7 +241,7 @@ export class Destinations {
     board.lastFault[row] = known < 0 ? faultCodes.length - 1 : known;
     const state = board.stateOf(row);
     // Connects that were under way when it went out say nothing new.
-    if (state === State.out || state === State.trial) return;
+    if (state === State.out || state === State.trial || state === State.down) return;
     if (state === State.trying && !isTrial) return;
     if (state === State.resting && (board.failures[row] ?? 0) >= failureCountMax) return;
     const failures = board.addFailure(row);
@@ -251,7 +273,7 @@ export class Destinations {
   /** It cannot be dialed now through no fault of its own: others first, and no blame. */
   rest(destination: Destination, nowMs: number, ms = restMs): void {
     const state = this.board.stateOf(destination.row);
-    if (state === State.out || state === State.resting) return;
+    if (state === State.out || state === State.resting || state === State.down) return;
     this.board.retryAtMs[destination.row] = nowMs + ms;
     this.changeState(destination.row, State.resting);
     this.refile(destination);
@@ -343,11 +365,11 @@ export class Destinations {
     destination.ready = ready;
   }
 
-  /** From whatever state it is in. */
+  /** From whatever state it is in, unless its checks have taken it down. */
   private changeState(row: number, to: State): void {
     for (;;) {
       const from = this.board.stateOf(row);
-      if (from === to || this.board.changeState(row, from, to)) return;
+      if (from === to || from === State.down || this.board.changeState(row, from, to)) return;
     }
   }
 

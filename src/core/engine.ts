@@ -74,7 +74,7 @@ export interface Engine {
   resume(socket: Socket): void;
   /** Ends our direction (FIN) after what was written. */
   shutdown(socket: Socket): void;
-  /** Closes a socket both of whose directions have ended; what was written is delivered. */
+  /** Closes a socket whose both directions have ended, or that nobody wants to read; what was written is delivered. */
   close(socket: Socket): void;
   /** From now on `events` are told of this socket. */
   adopt(socket: Socket, events: SocketEvents): void;

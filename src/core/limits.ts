@@ -1,8 +1,19 @@
 // Every limit the core obeys, with its unit in its name; the defaults live in control/options.ts.
 
+export interface MaxAge {
+  /** 0 = no limit. */
+  readonly ms: number;
+  /** Part of it that is left to chance, more or less: 0.1 = ±10 %. */
+  readonly jitter: number;
+}
+
 export interface Limits {
-  /** Open client connections at once, waiting ones included; one more is reset at once. */
+  /** Open client connections at once, waiting ones included; one more is refused at once. */
   readonly connectionCountMax: number;
+  /** How a refused client is closed. */
+  readonly refuseBy: "reset" | "fin";
+  /** Access records of refused clients a second and thread; the rest is counted. 0 = all. */
+  readonly refusalRecordsMax: number;
   /** Clients that may wait for a slot (IAWLB §37: the original's list had no end). */
   readonly queueCountMax: number;
   /** Longest wait for a slot; 0 = for ever. */
@@ -15,6 +26,10 @@ export interface Limits {
   readonly halfCloseMs: number;
   /** From the client's first byte to the destination's first (IAWLB §17, 31 s there); 0 = off. */
   readonly answerMs: number;
+  /** Age at which a joined pair is closed at its next quiet moment; 0 = never. */
+  readonly maxAge: MaxAge;
+  /** Time over which the slots or the share of a destination that is back grow; 0 = it has them at once. */
+  readonly slowStartMs: number;
   /** Rest of a slot after each connection (IAWLB §13); 0 = none. */
   readonly cooldownMs: number;
   /** Arrivals that make a flush; 0 = as many as destinations that can take one (IAWLB §38). */

@@ -16,9 +16,14 @@ import type { Destination } from "./destination.ts";
 import type { Engine } from "./engine.ts";
 import { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
-import type { CloseReason, Side } from "./reason.ts";
+import { refusals, type CloseReason, type Side } from "./reason.ts";
 import { never } from "./loop.ts";
 import { Expiring, horizonMs } from "./sweep.ts";
+
+/** A destination that resets a connection so soon, without a word, is not well. */
+const soonMs = 1_000;
+/** Neither side has said anything for so long: a quiet moment. */
+const quietMomentMs = 200;
 
 /** After a write has failed, the longest wait for what the other side said before its reset. */
 const resetGraceMs = 1_000;
@@ -30,6 +35,10 @@ export interface PairHost {
   now(): number;
   /** A dial has succeeded. */
   onJoined(pair: Pair): void;
+  /** The connection has held: its destination has spoken, ended in order, or not reset it for a while. */
+  onHeld(pair: Pair): void;
+  /** The destination has reset the connection at once, before a byte of its own. */
+  onResetAtOnce(pair: Pair): void;
   /** A dial has failed: another address, another destination, or back to the queue. */
   onDialFailed(pair: Pair, code: string): void;
   /** The destination has sent its last byte: its slot is free, however long the client takes to read and close. */
@@ -57,6 +66,8 @@ export class Pair extends Expiring implements Waiter {
   holdsSlot = false;
   /** It is the one client that tries whether its destination is back. */
   onTrial = false;
+  /** Whether its destination is well is not known: `onHeld` will tell. */
+  inDoubt = false;
   /** Its destination's connection was opened ahead. */
   onWarm = false;
   /** Where among this destination's addresses it began, and how many it has dialed in vain. */
@@ -66,6 +77,8 @@ export class Pair extends Expiring implements Waiter {
   tried: number[] | null = null;
   /** Client's address; "" when nobody asked for it. */
   client = "";
+  /** Its client's entry where clients are counted by address; −1 = none. */
+  clientEntry = -1;
   /** Hash of the client's address, for policies that hash. */
   key = 0;
   /** Moments in ms of the host's clock; −1 when not reached. */
@@ -79,6 +92,8 @@ export class Pair extends Expiring implements Waiter {
   /** When its own slot was given back; −1 while it has it, or had none. */
   slotLeftAt = -1;
   settledAt = -1;
+  /** When its age is reached. */
+  private oldAt = never;
   /** When a write found one side reset. */
   private brokenAt = -1;
   /** Who ended first, once somebody has. */
@@ -128,12 +143,21 @@ export class Pair extends Expiring implements Waiter {
     this.state = "joined";
     this.joinedAt = this.host.now();
     this.activeAt = this.joinedAt;
+    const { ms, jitter } = this.host.limits.maxAge;
+    if (ms > 0) this.oldAt = this.joinedAt + ms * (1 + jitter * (2 * Math.random() - 1));
     this.up.connected = true;
     const { engine } = this.host;
     if (this.up.socket !== null && down.socket !== null) engine.link?.(this.up.socket, down.socket);
     this.host.onJoined(this);
     this.watchJoined(this.joinedAt);
     this.up.push();
+  }
+
+  /** What is known of its destination by now is good. */
+  private hold(): void {
+    if (!this.inDoubt) return;
+    this.inDoubt = false;
+    this.host.onHeld(this);
   }
 
   onDialFailed(code: string): void {
@@ -143,6 +167,7 @@ export class Pair extends Expiring implements Waiter {
   onFirstBytes(flow: Flow): void {
     if (flow === this.up) this.firstUpAt = this.host.now();
     else this.firstDownAt = this.host.now();
+    if (flow !== this.up) this.hold();
     this.host.onFirstBytes(this, flow);
     if (flow === this.up && this.host.limits.answerMs > 0) this.watchJoined(this.firstUpAt);
   }
@@ -158,7 +183,10 @@ export class Pair extends Expiring implements Waiter {
       this.activeAt = this.host.now();
       this.seenSize = this.up.size + (this.down?.size ?? 0);
       if (halfCloseMs > 0) this.watch(this.activeAt + halfCloseMs);
-      if (flow === this.down) this.host.onDestinationOver(this);
+      if (flow === this.down) {
+        this.hold();
+        this.host.onDestinationOver(this);
+      }
     } else if (this.host.limits.queueFin === "leave") {
       this.settle("client-left", "client");
     }
@@ -169,7 +197,11 @@ export class Pair extends Expiring implements Waiter {
     if (this.state === "joined") {
       if (flow === this.up) this.settle("client-reset", "client");
       else if (this.isUntouched(flow)) this.dialAgain();
-      else this.settle("destination-reset", "destination");
+      else {
+        const isSoon = this.host.now() - this.joinedAt < soonMs;
+        if (isSoon && flow.receivedSize === 0) this.host.onResetAtOnce(this);
+        this.settle("destination-reset", "destination");
+      }
     } else if (flow === this.up) {
       this.settle("client-left", "client");
     }
@@ -208,7 +240,8 @@ export class Pair extends Expiring implements Waiter {
 
   /**
    * The end, exactly once: state first, then sockets, then whoever counts (and frees the slot).
-   * `done` closes in order; every other reason resets both sides, so that neither takes a cut for an end.
+   * `done` and `max-age` close in order, and refusals where that is asked for; every other reason resets both sides, so
+   * that neither takes a cut for an end.
    */
   settle(reason: CloseReason, closedBy: Side): void {
     if (this.state === "closed") return;
@@ -217,8 +250,9 @@ export class Pair extends Expiring implements Waiter {
     this.reason = reason;
     this.closedBy = closedBy;
     this.settledAt = this.host.now();
-    this.closeFlow(this.up, reason === "done", engine);
-    if (this.down !== null) this.closeFlow(this.down, reason === "done", engine);
+    const inOrder = reason === "done" || reason === "max-age" || this.isRefusedByFin(reason);
+    this.closeFlow(this.up, inOrder, engine);
+    if (this.down !== null) this.closeFlow(this.down, inOrder, engine);
     this.host.onSettled(this);
   }
 
@@ -237,11 +271,16 @@ export class Pair extends Expiring implements Waiter {
   /** A destination that accepts and resets has not connected: a process that was killed leaves such dials behind. */
   private dialAgain(): void {
     this.state = "dialing";
+    this.inDoubt = false;
     this.joinedAt = -1;
     this.firstUpAt = -1;
     this.brokenAt = -1;
     this.up.connected = false;
     this.host.onDialFailed(this, "ECONNRESET");
+  }
+
+  private isRefusedByFin(reason: CloseReason): boolean {
+    return this.host.limits.refuseBy === "fin" && refusals.has(reason);
   }
 
   private closeFlow(flow: Flow, inOrder: boolean, engine: Engine): void {
@@ -260,6 +299,11 @@ export class Pair extends Expiring implements Waiter {
       this.seenSize = size;
       this.activeAt = nowMs;
     }
+    if (nowMs >= this.joinedAt + soonMs) this.hold();
+    if (nowMs >= this.oldAt && this.isQuiet(nowMs)) {
+      this.settle("max-age", "balancer");
+      return never;
+    }
     if (this.brokenAt >= 0 && nowMs >= this.brokenAt + resetGraceMs) {
       this.onReset(up.broken ? up : down);
       return never;
@@ -277,6 +321,12 @@ export class Pair extends Expiring implements Waiter {
       return never;
     }
     return this.nextLook(nowMs);
+  }
+
+  /** Nothing has moved for a moment, and nothing is on its way. */
+  private isQuiet(nowMs: number): boolean {
+    const underWay = this.up.undeliveredSize + (this.down?.undeliveredSize ?? 0);
+    return nowMs >= this.activeAt + quietMomentMs && underWay === 0;
   }
 
   private watchJoined(nowMs: number): void {
@@ -299,6 +349,10 @@ export class Pair extends Expiring implements Waiter {
     }
     if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
       atMs = Math.min(atMs, this.firstUpAt + limits.answerMs);
+    }
+    if (this.inDoubt) atMs = Math.min(atMs, this.joinedAt + soonMs);
+    if (this.oldAt !== never) {
+      atMs = Math.min(atMs, Math.max(this.oldAt, nowMs + quietMomentMs), nowMs + horizonMs);
     }
     if (this.brokenAt >= 0) atMs = Math.min(atMs, this.brokenAt + resetGraceMs);
     return Math.max(atMs, nowMs + 1);

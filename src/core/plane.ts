@@ -1,5 +1,6 @@
 // The data plane of one thread: accept, wait, choose, dial, join, settle. Origin: IAWLB §13 and §19, whose receiving
 // loop and workers meet here in one place.
+import type { Admission } from "./admission.ts";
 import { Batch, Place, type Room } from "./batch.ts";
 import type { Board } from "./board.ts";
 import type { Destination, Destinations } from "./destination.ts";
@@ -47,6 +48,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   private readonly loop: Loop;
   private readonly events: PlaneEvents;
   private readonly hashes: boolean;
+  private readonly admission: Admission | null;
   private readonly dialer: Dialer;
   private stopping = false;
   /** When the slot that is being given on was freed; −1 outside of that. */
@@ -63,6 +65,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     events: PlaneEvents;
     hashes: boolean;
     wantsClient: boolean;
+    /** null: everybody is let in. */
+    admission?: Admission | null;
   }) {
     this.engine = parts.engine;
     this.limits = parts.limits;
@@ -73,7 +77,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.loop = parts.loop;
     this.events = parts.events;
     this.hashes = parts.hashes;
-    this.wantsClient = parts.wantsClient || parts.hashes;
+    this.admission = parts.admission ?? null;
+    this.wantsClient = parts.wantsClient || parts.hashes || this.admission !== null;
     this.tickets = new Tickets(parts.board.ticketColumns, parts.thread);
     this.batch = new Batch<Pair>(this, parts.limits, parts.loop, this.tickets);
     this.dialer = new Dialer({ ...parts, numbers: this.numbers, host: this });
@@ -96,19 +101,24 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     }
     this.numbers.add("open", 1);
     this.pairs.add(pair);
-    const openCount = this.board.addTotal("open", 1);
-    if (this.stopping) {
-      pair.settle("shutdown", "balancer");
-    } else if (openCount > this.limits.connectionCountMax) {
-      const { acceptedAt } = pair;
-      if (this.board.isNews("limitRefused", acceptedAt, localFaultEpisodeMs)) {
+    const refusal = this.refusalOf(pair, this.board.addTotal("open", 1));
+    if (refusal === null) this.batch.add(pair);
+    else pair.settle(refusal, "balancer");
+    return pair.settled ? null : pair.up;
+  }
+
+  /** @param openCount connections of all threads, this one included. */
+  private refusalOf(pair: Pair, openCount: number): CloseReason | null {
+    const { admission, limits, board } = this;
+    if (this.stopping) return "shutdown";
+    if (admission !== null && admission.isDenied(pair)) return "denied";
+    if (openCount > limits.connectionCountMax) {
+      if (board.isNews("limitRefused", pair.acceptedAt, localFaultEpisodeMs)) {
         this.events.onConnectionLimit();
       }
-      pair.settle("connection-limit", "balancer");
-    } else {
-      this.batch.add(pair);
+      return "connection-limit";
     }
-    return pair.settled ? null : pair.up;
+    return admission === null ? null : admission.enter(pair, pair.acceptedAt);
   }
 
   /** An exception of ours costs its own connection, and is told. */
@@ -212,7 +222,25 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     destination.preferred =
       (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
     this.numbers.addJoined(destination.row, pair.joinedAt - pair.dialedAt);
-    if (!pair.onWarm) this.destinations.onSuccess(destination); // what was open before says nothing of now
+    if (pair.onWarm) return; // what was open before says nothing of now
+    this.board.provenAtMs[destination.row] = pair.joinedAt;
+    pair.inDoubt = this.destinations.isInDoubt(destination);
+  }
+
+  onHeld(pair: Pair): void {
+    pair.onTrial = false;
+    this.destinations.onSuccess(this.destinations.at(pair.destination?.row ?? -1), this.loop.now());
+  }
+
+  /**
+   * A doubtful sign: what a client has sent may be the reason. So it counts against the destination, but never takes the
+   * last one that is up.
+   */
+  onResetAtOnce(pair: Pair): void {
+    const destination = this.destinations.at(pair.destination?.row ?? -1);
+    if (!this.destinations.hasOther(destination)) return;
+    this.numbers.addFailure(destination.row);
+    this.destinations.onFailure(destination, "ECONNRESET", this.loop.now(), pair.onTrial);
   }
 
   onDialFailed(pair: Pair, code: string): void {
@@ -243,6 +271,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     if (pair.place !== Place.nowhere) this.batch.leave(pair);
     this.endWaiting(pair);
     this.board.addTotal("open", -1);
+    this.admission?.leave(pair);
     this.numbers.addEnd(pair);
     this.events.onSettled?.(pair);
     this.freeSlot(pair);
@@ -260,6 +289,14 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.dialer.close();
     for (const pair of this.pairs)
       if (pair.state === "waiting") pair.settle("shutdown", "balancer");
+  }
+
+  /** Cuts the pairs of a destination, as far as they are joined. */
+  cutDestination(row: number, reason: CloseReason): void {
+    for (const pair of this.pairs) {
+      const isJoined = pair.state === "joined" && pair.destination?.row === row;
+      if (isJoined) pair.settle(reason, "balancer");
+    }
   }
 
   /** Cuts what is left. @returns how many pairs that were. */
@@ -331,7 +368,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     if (!pair.holdsSlot || destination === null) return;
     pair.holdsSlot = false;
     pair.slotLeftAt = this.loop.now();
-    if (pair.joinedAt < 0 && pair.onTrial) this.destinations.onUndecided(destination);
+    if (pair.onTrial) this.destinations.onUndecided(destination);
     const { cooldownMs } = this.limits;
     if (cooldownMs === 0) return this.giveOn(destination);
     this.sweep.file(new Once(() => this.giveOn(destination)), this.loop.now() + cooldownMs);

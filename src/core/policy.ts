@@ -1,7 +1,7 @@
 // Who gets the next client. Each policy files the destinations that are ready and picks among them at a cost that
 // does not depend on how many there are. Origin: IAWLB §14, where workers race for a lock.
 import { assert } from "./assert.ts";
-import type { Board } from "./board.ts";
+import { fullShare, type Board } from "./board.ts";
 import type { Destination } from "./destination.ts";
 
 export interface Policy {
@@ -131,8 +131,13 @@ class PullPolicy implements Policy {
   }
 
   private levelOf({ row }: Destination): number {
-    return loadLevel(this.board.used[row] ?? 0, this.board.weight[row] ?? 1);
+    return loadLevel(this.board.used[row] ?? 0, weightOf(this.board, row));
   }
+}
+
+/** Its weight as it counts now; less while it starts slowly. */
+function weightOf(board: Board, row: number): number {
+  return (board.share[row] ?? fullShare) / fullShare;
 }
 
 function lowestBit(bits: number): number {
@@ -156,7 +161,7 @@ class RoundRobinPolicy implements Policy {
   file(destination: Destination): void {
     if (destination.place >= 0) return;
     // One that was full comes back in the same round: what it has used up of its weight stays used up.
-    destination.place = destination.credit > 0 ? 0 : 1;
+    destination.place = destination.credit >= 1 ? 0 : 1;
     (destination.place === 0 ? this.fresh : this.spent).append(destination);
   }
 
@@ -166,12 +171,12 @@ class RoundRobinPolicy implements Policy {
   }
 
   pick(): Destination | null {
-    if (this.fresh.count === 0) this.nextRound();
+    while (this.fresh.count === 0 && this.spent.count > 0) this.nextRound();
     const destination = this.fresh.first();
     if (destination === null) return null;
     this.fresh.remove(destination);
     destination.credit -= 1;
-    if (destination.credit > 0) {
+    if (destination.credit >= 1) {
       this.fresh.append(destination);
     } else {
       destination.place = 1;
@@ -180,12 +185,15 @@ class RoundRobinPolicy implements Policy {
     return destination;
   }
 
+  /** One that starts slowly gathers its share over several rounds, at most a hundred. */
   private nextRound(): void {
-    for (let each = this.spent.first(); each !== null; each = this.spent.first()) {
+    for (let n = this.spent.count; n > 0; n -= 1) {
+      const each = this.spent.first();
+      if (each === null) return;
       this.spent.remove(each);
-      each.credit = this.board.weight[each.row] ?? 1;
-      each.place = 0;
-      this.fresh.append(each);
+      each.credit += weightOf(this.board, each.row);
+      each.place = each.credit >= 1 ? 0 : 1;
+      (each.place === 0 ? this.fresh : this.spent).append(each);
     }
   }
 }
@@ -233,7 +241,7 @@ export class RandomPolicy implements Policy {
   }
 
   private load(destination: Destination): number {
-    return (this.board.used[destination.row] ?? 0) / (this.board.weight[destination.row] ?? 1);
+    return (this.board.used[destination.row] ?? 0) / weightOf(this.board, destination.row);
   }
 }
 

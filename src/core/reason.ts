@@ -10,7 +10,12 @@ export const closeReasons = [
   "idle-timeout",
   "half-close-timeout",
   "answer-timeout",
+  "max-age",
+  "destination-down",
+  "denied",
   "connection-limit",
+  "client-limit",
+  "client-rate",
   "drain",
   "shutdown",
   "error",
@@ -22,7 +27,9 @@ export const closeReasons = [
  * - `client-left`: it went away while it waited or while its destination was dialed
  * - `queue-full`, `queue-timeout`: no slot came, by number or by age
  * - `idle-timeout`, `half-close-timeout`, `answer-timeout`: a deadline of a joined pair
- * - `connection-limit`: refused at accept
+ * - `max-age`: old enough, closed at a quiet moment, in order
+ * - `destination-down`: its destination failed its health checks, and `--on-down close` says so
+ * - `denied`, `connection-limit`, `client-limit`, `client-rate`: refused at accept
  * - `drain`: cut at the drain deadline; `shutdown`: refused while waiting, because we stop
  * - `error`: an exception of ours in a handler of this connection
  */
@@ -31,5 +38,14 @@ export type CloseReason = (typeof closeReasons)[number];
 export const reasonIndex: Readonly<Record<CloseReason, number>> = Object.fromEntries(
   closeReasons.map((reason, index) => [reason, index]),
 ) as Record<CloseReason, number>; // fromEntries forgets the keys it was given
+
+/** Refused before anything was done for the client. */
+export const refusals: ReadonlySet<CloseReason> = new Set([
+  "denied",
+  "connection-limit",
+  "client-limit",
+  "client-rate",
+  "queue-full",
+]);
 
 export type Side = "client" | "destination" | "balancer";

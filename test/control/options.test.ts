@@ -17,10 +17,31 @@ import { mistake, mistakesOf } from "./mistakes.ts";
 
 test("options: the defaults are those of the table, and the table has them all", () => {
   const { listen: _, destinations: __, ...settings } = parseOptions(["8080", "3001"]);
-  expect({ ...settings, slots: 0, warm: 0 }).toEqual(DEFAULTS);
-  expect(DEFAULTS).toEqual({
+  const ofDestinations = {
     slots: 0,
     warm: 0,
+    healthMs: 2_000,
+    healthSend: "",
+    healthExpect: "",
+    healthHttp: "",
+    healthPort: 0,
+  };
+  expect({ ...settings, ...ofDestinations }).toEqual(DEFAULTS);
+  expect(DEFAULTS).toEqual({
+    ...ofDestinations,
+    slowStartMs: 0,
+    maxAge: { ms: 0, jitter: 0 },
+    healthTimeoutMs: 1_000,
+    healthFall: 3,
+    healthRise: 2,
+    onDown: "keep",
+    clientConnectionCountMax: 0,
+    clientRate: 0,
+    clientPrefix6: 64,
+    allow: [],
+    deny: [],
+    refuseBy: "reset",
+    refusalRecordsMax: 100,
     policy: "pull",
     threadCount: 1,
     engine: "bun",
@@ -44,7 +65,9 @@ test("options: the defaults are those of the table, and the table has them all",
 });
 
 test("options: giving every option its default in words changes nothing", () => {
-  const args = optionTable().flatMap((row) => [row.option, row.default]);
+  const args = optionTable().map((row) => {
+    return `${row.option}=${row.default === '""' ? "" : row.default}`;
+  });
   expect(parseOptions([...args, "8080", "3001"])).toEqual(parseOptions(["8080", "3001"]));
 });
 
@@ -57,6 +80,11 @@ test("options: every row of the tables has words", () => {
     ",weight=W",
     ",warm=N",
     ",backup",
+    ",health-interval=TIME",
+    ",health-send=TEXT",
+    ",health-expect=TEXT",
+    ",health-http=PATH",
+    ",health-port=N",
     ",name=TEXT",
   ]);
 });
@@ -192,7 +220,8 @@ test("options: all mistakes are told at once, in the order of the arguments, eac
       code: "unknown-suffix",
       argument: "3001,slot=2,weight=0",
       message:
-        '3001,slot=2,weight=0: suffix "slot=2" is unknown; accepted are ,slots=N ,weight=W ,warm=N ,backup ,name=TEXT',
+        '3001,slot=2,weight=0: suffix "slot=2" is unknown; accepted are ,slots=N ,weight=W ,warm=N ,backup ' +
+        ",health-interval=TIME ,health-send=TEXT ,health-expect=TEXT ,health-http=PATH ,health-port=N ,name=TEXT",
       hint: "did you mean ,slots=2?",
     },
     {

@@ -40,7 +40,14 @@ describe("addresses", () => {
     [`unix:/${"x".repeat(106)}`, unix(`/${"x".repeat(106)}`)],
   ])("places: DEST %s is understood", (text, address) => {
     const [destination] = parseOptions(["8080", text]).destinations;
-    const rest = { slots: 0, weight: 1, warm: 0, backup: false };
+    const health = {
+      healthMs: 2_000,
+      healthSend: "",
+      healthExpect: "",
+      healthHttp: "",
+      healthPort: 0,
+    };
+    const rest = { slots: 0, weight: 1, warm: 0, backup: false, ...health };
     expect(destination).toEqual({ name: text, address, ...rest });
   });
 

@@ -7,6 +7,10 @@ function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {
   const views = new Map<string, Int32Array | Float64Array>([
     ["used", board.used],
     ["slots", board.slots],
+    ["slotsFull", board.slotsFull],
+    ["share", board.share],
+    ["slowFromMs", board.slowFromMs],
+    ["provenAtMs", board.provenAtMs],
     ["weight", board.weight],
     ["enabled", board.enabled],
     ["state", board.state],
@@ -55,7 +59,7 @@ describe("board: layout", () => {
     const views = [...viewsOf(board).values()];
     const bytes = views.reduce((sum, view) => sum + view.byteLength, 0);
     expect(bytes).toBe(board.buffer.byteLength);
-    expect(views.filter((view) => view.length === 7).length).toBe(11 + 2 * 5);
+    expect(views.filter((view) => view.length === 7).length).toBe(15 + 2 * 5);
   });
 
   test("board: every counter has a place of its own, found by its name", () => {

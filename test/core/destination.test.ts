@@ -70,7 +70,7 @@ describe("destination: health", () => {
       fleet.advance(restMs + 10);
       if (n % 2 === 0) continue;
       const destination = fleet.destinations.take(0);
-      if (destination !== null) fleet.destinations.onSuccess(destination);
+      if (destination !== null) fleet.destinations.onSuccess(destination, 0);
     }
     expect([stateOf(fleet), fleet.told]).toEqual(["up", []]);
   });
@@ -127,7 +127,7 @@ describe("destination: health", () => {
   test("destination: a success of a connect that was under way brings it back before its rest is over", () => {
     using fleet = new FakeFleet([{}]);
     putOut(fleet);
-    fleet.destinations.onSuccess(only(fleet));
+    fleet.destinations.onSuccess(only(fleet), 0);
     expect([stateOf(fleet), fleet.told.at(-1)]).toEqual(["up", "back d0"]);
     fleet.advance(2_000);
     expect(stateOf(fleet)).toBe("up");
@@ -156,7 +156,7 @@ describe("destination: trial", () => {
     fleet.destinations.onReady = () => (pulls += 1);
     const destination = fleet.destinations.take(0);
     expect(pulls).toBe(0);
-    if (destination !== null) fleet.destinations.onSuccess(destination);
+    if (destination !== null) fleet.destinations.onSuccess(destination, 0);
     expect([stateOf(fleet), pulls, fleet.told.at(-1)]).toEqual(["up", 1, "back d0"]);
     expect([1, 2, 3].map(() => fleet.destinations.take(0)?.name)).toEqual(["d0", "d0", "d0"]);
     failOnce(fleet);
@@ -215,7 +215,7 @@ describe("destination: backups", () => {
     using fleet = onTrial([{}, { backup: true }]);
     const names = [1, 2, 3].map(() => fleet.destinations.take(0)?.name);
     expect(names).toEqual(["d0", "d1", "d1"]);
-    fleet.destinations.onSuccess(only(fleet));
+    fleet.destinations.onSuccess(only(fleet), 0);
     expect(fleet.destinations.take(0)?.name).toBe("d0");
   });
 

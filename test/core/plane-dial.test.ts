@@ -265,6 +265,8 @@ describe("plane: a trial", () => {
     it.plane.pull();
     expect(it.dialed.length).toBe(5);
     it.dial(4).connect();
+    expect(it.dialed.length).toBe(5); // to connect is not to hold
+    it.dial(4).send("!");
     expect(it.dialed.length).toBe(5 + 5);
     it.end();
   });

@@ -310,6 +310,7 @@ describe("plane: backups", () => {
     expect(it.dialed).toEqual(["d1"]);
     it.advance(1_100);
     it.dial(1).connect(); // the trial
+    it.dial(1).send("!");
     expect(it.dialed).toEqual(["d1", "d0"]);
     it.dial(0).crash();
     expect([it.dialed, it.used(1)]).toEqual([["d1", "d0"], 0]);

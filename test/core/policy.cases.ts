@@ -91,7 +91,7 @@ export function policyCases(policy: PolicyName): void {
 
 /** A held connection ends: connected, failed, undecided. */
 function end({ destinations, clock }: FakeFleet, destination: Destination, how: number): void {
-  if (how < 2) destinations.onSuccess(destination);
+  if (how < 2) destinations.onSuccess(destination, 0);
   else if (how === 2) destinations.onFailure(destination, "ECONNREFUSED", clock.ms, true);
   else destinations.onUndecided(destination);
   destinations.release(destination);

@@ -99,6 +99,7 @@ describe("warm", () => {
       State.trying,
     ]);
     it.dial(1).connect();
+    it.dial(1).send("!");
     expect(it.told.at(-1)).toBe("back d0");
     it.end();
   });

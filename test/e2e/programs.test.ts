@@ -13,7 +13,13 @@ const isRoot = process.getuid?.() === 0;
 
 /** A balancer on a free port in front of one destination on this machine. */
 function before(...destinations: readonly (number | string)[]): Promise<RunningBalancer> {
-  return spawnBalancer(["127.0.0.1:0", ...destinations.map((each) => toDestination(each))]);
+  // Some of these programs serve one connection and end: a check would be that one.
+  const options = ["--health-interval", "0"];
+  return spawnBalancer([
+    ...options,
+    "127.0.0.1:0",
+    ...destinations.map((each) => toDestination(each)),
+  ]);
 }
 
 function toDestination(place: number | string): string {

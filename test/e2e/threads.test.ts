@@ -5,7 +5,7 @@ import { client, echoServer, until, type ClientOptions, type Peer } from "../net
 import { counter, lineCounter } from "./counter.ts";
 import { embed, endings, refused, spawn, type Balancing, type InProcess } from "./ways.ts";
 
-const inFour = ["--threads", "4", "--slots", "1"];
+const inFour = ["--threads", "4", "--slots", "1", "--refusal-lines", "0"];
 
 /** Ends after the server has. By an address of its own: it has ports of its own, and sees a refusal at once. */
 const polite: ClientOptions = { from: "127.0.7.1", onEnd: (peer) => peer.finish() };
@@ -80,7 +80,7 @@ describe("threads: limits over all of them", () => {
 
   test("threads: exactly 20 connections are open, exactly the others are refused", async () => {
     using server = echoServer();
-    const options = ["--threads", "4", "--max-connections", "20"];
+    const options = ["--threads", "4", "--max-connections", "20", "--refusal-lines", "0"];
     await using balancer = await embed([...options, server.address]);
     const rounds = 20;
     for (let round = 1; round <= rounds; round++) {

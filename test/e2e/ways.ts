@@ -94,6 +94,9 @@ export function inTurn(way: Way, first: string, second: string): string[] {
   return [...policy, `${first},name=first,weight=100`, `${second},name=second`];
 }
 
+/** Checks are connections as well: where they are not the subject, destinations see clients alone. */
+const unchecked = ["--health-interval", "0"] as const;
+
 /** Starts a balancer on a free port of 127.0.0.1, unless `args` begin with another address to listen on. */
 export function start(way: Way, args: readonly string[]): Promise<Balancing> {
   return way === byCommandLine ? spawn([...spawnWays[way], ...args]) : embed(args, way);
@@ -106,7 +109,7 @@ export async function embed(
 ): Promise<InProcess> {
   const ended: Ended[] = [];
   const events: BalancerEvent[] = [];
-  const options = parseOptions([...embedWays[way], "127.0.0.1:0", ...args]);
+  const options = parseOptions([...unchecked, ...embedWays[way], "127.0.0.1:0", ...args]);
   const balancer = await balance(
     { ...options, libc: way !== portably },
     { access: (record) => void ended.push(record), event: (event) => void events.push(event) },
@@ -157,7 +160,8 @@ export async function spawn(
   options: SpawnOptions & { readonly listen?: string } = {},
 ): Promise<Spawned> {
   const { listen = "127.0.0.1:0", ...rest } = options;
-  const balancer = await spawnBalancer(["--access-log", "json", listen, ...args], rest);
+  const all = [...unchecked, "--access-log", "json", listen, ...args];
+  const balancer = await spawnBalancer(all, rest);
   return {
     address: balancer.address,
     port: balancer.port,

@@ -81,7 +81,7 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       threadCount: wayArgs.includes("--threads") ? 3 : 1,
       engine: wayArgs.includes("libc") ? "libc" : "bun",
       start: async (args, options = {}) => {
-        const balancing = await spawn([...wayArgs, ...args], options);
+        const balancing = await spawn(["--health-interval", "2s", ...wayArgs, ...args], options);
         started.push(balancing.process);
         return subjectOf(balancing.process);
       },
