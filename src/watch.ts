@@ -129,7 +129,7 @@ export class Watch {
     this.onBack();
   }
 
-  /** Connects failed, checks pass: its trial need not wait. Not when it accepts and resets, which a check cannot see. */
+  /** Connects failed, checks pass: its trial need not wait, unless it accepts and resets, which a check cannot see. */
   private onPass(row: number, count: number): void {
     const { board } = this.host;
     if (count < this.options.healthRise || board.stateOf(row) !== State.out) return;

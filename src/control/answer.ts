@@ -2,8 +2,8 @@
 // are bounded, so that an answer that lies, drips or floods costs no more than a good one.
 
 /** Bytes of an answer in which the expected ones must come. */
-export const answerSizeMax = 16 * 1024;
-export const statusLineSizeMax = 4 * 1024;
+const answerSizeMax = 16 * 1024;
+const statusLineSizeMax = 4 * 1024;
 
 /** What to ask; with nothing of it a connect is enough. */
 export interface Ask {

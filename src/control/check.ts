@@ -1,8 +1,8 @@
-// One health check of one destination. It is polite, so that no server's log tells of it: it ends with a FIN, reads what
-// is still being said, and closes when the server has ended too. What a server can cost it is bounded in bytes and time.
+// One health check of one destination. It is polite, so that no server's log tells of it: it ends with a FIN, reads
+// what is still being said, and closes when the server has ended too. What a server can cost it is bounded.
 //
 //   dial ──> connected ──> asked, answered ──> verdict, our FIN ──> the server's FIN: closed
-//     │  next address                                │ too much, too long: reset; a FIN where nothing was asked
+//     │  next address                                │ too much, too long: reset; closed where nothing was asked
 import { assert } from "../core/assert.ts";
 import { connectedAlready } from "../core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
@@ -135,12 +135,11 @@ export class Check extends Expiring {
     else this.settle("failed", `it ended the connection before ${this.awaited}`);
   }
 
-  /** The socket is gone. */
-  onClose(code: string | null): void {
+  /** The socket is gone. Before the verdict, and so our FIN, only a reset ends it. */
+  onClose(): void {
     this.attempt = null;
-    if (this.verdict !== null) return this.finish("close");
-    if (code === null) return this.onEnd();
-    this.settleReset();
+    if (this.verdict === null) this.settleReset();
+    else this.finish("close");
   }
 
   /** Dials the addresses in turn, until one is under way; each has an equal share of the time that is left. */
@@ -239,7 +238,7 @@ export class Check extends Expiring {
   }
 
   private waitForGrace(): void {
-    this.wait(Math.min(this.deadlineAt, this.parts.loop.now() + graceMs));
+    this.wait(this.parts.loop.now() + graceMs);
   }
 
   /** All is said, and no answer is waited for. */
@@ -298,9 +297,9 @@ class Attempt implements SocketEvents {
     if (!this.closed) this.check.onEnd();
   }
 
-  onClose(code: string | null): void {
+  onClose(): void {
     if (this.closed) return;
     this.closed = true;
-    this.check.onClose(code);
+    this.check.onClose();
   }
 }

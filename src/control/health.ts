@@ -164,10 +164,10 @@ class Subject extends Expiring implements CheckEvents {
   private readonly plan: HealthPlan;
   private readonly question: Question;
   private check: Check | null = null;
-  /** The next look for the normal interval, and the next check. */
+  /** When its normal interval is over, and when a check is due if nobody waits. */
   private normalAt = 0;
   private dueAt = 0;
-  /** Grows while it stays fallen. */
+  /** Grows while it stays fallen; the normal one is the least, all the same. */
   private intervalMs: number;
   /** In a row. */
   private passCount = 0;
@@ -268,8 +268,7 @@ class Subject extends Expiring implements CheckEvents {
     this.failedAt = nowMs;
     if (this.isPassing === false) {
       if (nowMs - this.fallenAt < longFallenMs) return;
-      const doubled = Math.min(intervalMsMax, 2 * this.intervalMs);
-      this.intervalMs = Math.max(this.plan.intervalMs, doubled);
+      this.intervalMs = Math.min(intervalMsMax, 2 * this.intervalMs);
     } else if (this.failCount >= this.plan.fall) {
       this.isPassing = false;
       this.fallenAt = nowMs;

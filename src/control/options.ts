@@ -6,21 +6,15 @@ import type { Reading } from "./mistake.ts";
 import { type DestinationOptions, formatPlace, Places, suffixTable } from "./places.ts";
 import type { Row } from "./option-row.ts";
 import { optionRows } from "./option-rows.ts";
-import {
-  DEFAULTS,
-  type HealthSettings,
-  optionTable,
-  type Settings,
-  settingsFrom,
-} from "./settings.ts";
+import { DEFAULTS, optionTable, type Settings, settingsFrom } from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
 export type { LogLevel } from "./settings.ts";
 export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
-/** What the balancer runs by. */
-export interface Options extends Omit<Settings, "slots" | "warm" | keyof HealthSettings> {
+/** What the balancer runs by; what is set per destination stands there, the settings are for those that say nothing. */
+export interface Options extends Settings {
   readonly listen: Address;
   readonly destinations: readonly DestinationOptions[];
 }
@@ -40,9 +34,7 @@ export function parseOptions(args: readonly string[]): Options {
   checkTogether(settings, mistakes);
   const destinations = places.destinations(settings);
   if (mistakes.length > 0) throw new OptionsError(mistakes);
-  const { slots, warm, healthMs, healthSend, healthExpect, healthHttp, healthPort, ...rest } =
-    settings;
-  return { ...rest, listen, destinations };
+  return { ...settings, listen, destinations };
 }
 
 /** Options that are right each for itself, and wrong together. */

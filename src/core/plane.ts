@@ -233,8 +233,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   }
 
   /**
-   * A doubtful sign: what a client has sent may be the reason. So it counts against the destination, but never takes the
-   * last one that is up.
+   * A doubtful sign: what a client has sent may be the reason. So it counts against the destination, but never takes
+   * the last one that is up.
    */
   onResetAtOnce(pair: Pair): void {
     const destination = this.destinations.at(pair.destination?.row ?? -1);

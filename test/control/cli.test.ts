@@ -85,7 +85,9 @@ describe("check", () => {
       "queue         10000 clients at most, 15s each; who has finished sending keeps its place",
       "batch         flushed at as many as destinations that can take one, or after the end of the event loop's turn",
       "timeouts      connect 5s, idle 1h, half-close 30s, answer off, cooldown none",
-      "connections   as many as the descriptor limit allows",
+      "connections   as many as the descriptor limit allows; refused by a reset",
+      "clients       anybody, as many as come",
+      "health        a check every 2s, 1s at most, down after 3, back after 2, open connections stay",
       "drain         up to 30s",
       "access log    logfmt lines on stdout",
       "destinations  2",
@@ -98,7 +100,9 @@ describe("check", () => {
     const line =
       "check --queue-timeout=0 --queue-fin=leave --flush-count=64 --flush-time=2ms --idle-timeout=0 " +
       "--half-close-timeout=0 --answer-timeout=31s --cooldown=50ms --max-connections=100 " +
-      "--drain-timeout=0 --access-log=off --policy=hash [::1]:0 unix:/run/a,slots=2 3002";
+      "--drain-timeout=0 --access-log=off --policy=hash --refuse=fin --max-age=1h+-10% --max-per-client=5 " +
+      "--rate-per-client=90/m --allow=::/0 --deny=10.0.0.0/8,::1 --on-down=close --slow-start=30s " +
+      "[::1]:0 unix:/run/a,slots=2 3002,health-http=/up,health-interval=5s,health-port=9";
     const { stdout } = await run(...line.split(" "));
     expect(linesOf(stdout)).toEqual([
       "listen        [::1]:0, a port of its choice, backlog 4096",
@@ -107,24 +111,20 @@ describe("check", () => {
       "queue         10000 clients at most, for ever; who has finished sending is taken as gone",
       "batch         flushed at 64 arrivals, or after 2ms",
       "timeouts      connect 5s, idle never, half-close as idle, answer 31s, cooldown 50ms",
-      "connections   100 at most",
+      "connections   100 at most; refused by an end; closed when quiet at the age of 1h±10%",
+      "clients       5 connections each, 90/m each, IPv6 by /64, 1 network allowed, 2 networks denied",
+      "health        a check every interval as listed, 1s at most, down after 3, back after 2, open connections are closed, slow start over 30s",
       "drain         cut at once",
       "access log    off",
       "destinations  2",
-      "  unix:/run/a  unix:/run/a     2 slots, weight 1",
-      "  3002         localhost:3002  no limit, weight 1",
+      "  unix:/run/a  unix:/run/a     2 slots, weight 1, checked by connect every 2s",
+      "  3002         localhost:3002  no limit, weight 1, checked by GET /up port 9 every 5s",
     ]);
   });
 
   test("cli: check --json says the same for programs", async () => {
-    const { code, stdout } = await run(
-      "check",
-      "8080",
-      "--json",
-      "3001,slots=2",
-      "--policy",
-      "hash",
-    );
+    const line = "check 8080 --json 3001,slots=2 --policy hash";
+    const { code, stdout } = await run(...line.split(" "));
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       listen: "*:8080",
@@ -151,7 +151,7 @@ describe("check", () => {
     const places = Array.from({ length: 3_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}:3001`);
     const { code, stdout } = await run("check", "8080", ...places);
     expect(code).toBe(0);
-    expect(linesOf(stdout)).toHaveLength(10 + 3_000);
+    expect(linesOf(stdout)).toHaveLength(12 + 3_000);
   });
 });
 

@@ -125,7 +125,7 @@ export class FakeSocket {
   }
 }
 
-class FakeEngine implements Engine {
+export class FakeEngine implements Engine {
   /** A pair may be closed in order although its peers have not ended: for its age, say. */
   mayCloseEarly = false;
   /** Every dial that came under way, oldest first. */
