@@ -22,6 +22,8 @@ export interface PeerOptions {
   readonly onEnd?: (peer: Peer) => void;
   /** Everything sent so far is with the kernel. */
   readonly onFlushed?: (peer: Peer) => void;
+  /** Nothing more can come or go, and it was not our own reset. */
+  readonly onClose?: (peer: Peer) => void;
 }
 
 /** One end of a connection. Nothing is sent, ended or answered unless the test says so. */
@@ -119,6 +121,7 @@ export class Peer {
         this.ended = true;
         this.#options.onEnd?.(this);
       }
+      this.#options.onClose?.(this);
     }
   }
 

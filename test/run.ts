@@ -59,9 +59,13 @@ export async function spawnBalancer(
     env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  const output = { stdout: "", stderr: "" };
+  const output = { lines: [] as string[], unended: "", stderr: "" };
   const collected = [
-    collect(child.stdout, (text) => (output.stdout += text)),
+    collect(child.stdout, (text) => {
+      const lines = (output.unended + text).split("\n");
+      output.unended = lines.pop() ?? "";
+      output.lines.push(...lines);
+    }),
     collect(child.stderr, (text) => (output.stderr += Bun.stripANSI(text))),
   ];
   const ended = Promise.all([child.exited, ...collected]).then(([code]) => code);
@@ -82,7 +86,7 @@ export async function spawnBalancer(
     port: address.startsWith("unix:") ? 0 : Number(address.slice(address.lastIndexOf(":") + 1)),
     pid: child.pid,
     get stdout() {
-      return output.stdout.split("\n").slice(0, -1);
+      return output.lines;
     },
     get stderr() {
       return output.stderr;

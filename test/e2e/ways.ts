@@ -11,6 +11,7 @@ import { CLI, spawnBalancer, until, type RunningBalancer, type SpawnOptions } fr
 export type Ended = Pick<
   AccessRecord,
   | "id"
+  | "at"
   | "client"
   | "listener"
   | "destination"
@@ -191,6 +192,7 @@ export async function refused(args: readonly string[]): Promise<{ code: number; 
 }
 
 interface JsonLine extends Ended {
+  readonly time: string;
   readonly queue_ms: number;
   readonly connect_ms: number;
   readonly total_ms: number;
@@ -204,6 +206,7 @@ export function toEnded(line: string): Ended {
   const fields = JSON.parse(line) as JsonLine;
   return {
     id: fields.id,
+    at: Date.parse(fields.time),
     client: fields.client,
     listener: fields.listener,
     destination: fields.destination,

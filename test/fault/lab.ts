@@ -16,13 +16,21 @@ const labWays = [
   { name: "libc, three threads", args: ["--engine", "libc", "--threads", "3"] },
 ] as const;
 
+/** `npm run faults`: every case in all ways, and with its full load. */
 const runsAll = process.env["IAWLB_FAULTS"] === "all";
+
+/** So many in the full lab, fewer under `npm test`. */
+export function sized(all: number, few: number): number {
+  return runsAll ? all : few;
+}
 
 export interface Lab {
   /** Which of the four ways this is. */
   readonly way: (typeof labWays)[number]["name"];
   readonly threadCount: number;
   readonly engine: "bun" | "libc";
+  /** What makes this way, for a case that starts the command line by itself. */
+  readonly args: readonly string[];
   /** Starts the balancer with an access log in JSON on a free port of 127.0.0.1; ended with the case. */
   start(args: readonly string[], options?: LabOptions): Promise<Subject>;
 }
@@ -45,6 +53,11 @@ export interface Subject {
   status(): Promise<Status>;
   /** Waits until the status is so. @returns that status. */
   when(isSo: (status: Status) => boolean, what: string, ms?: number): Promise<Status>;
+  /**
+   * Waits until no connection is open and shows that nothing is left of any; it goes on.
+   * @param count connections that have come in all; not compared when it is not given.
+   */
+  settle(count?: number): Promise<Status>;
   /**
    * Waits until no connection is open, shows that nothing is left, stops it by SIGTERM (exit code 0).
    * @param count connections that have come in all; not compared when it is not given.
@@ -80,6 +93,7 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       way: way.name,
       threadCount: wayArgs.includes("--threads") ? 3 : 1,
       engine: wayArgs.includes("libc") ? "libc" : "bun",
+      args: wayArgs,
       start: async (args, options = {}) => {
         const balancing = await spawn(["--health-interval", "2s", ...wayArgs, ...args], options);
         started.push(balancing.process);
@@ -103,11 +117,27 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
       what,
       ms,
     );
+  const settle: Subject["settle"] = async (count) => {
+    await when((now) => now.open === 0, "no connection is open");
+    // After a cooldown and a rest, these too.
+    await when((now) => now.destinations.every((each) => each.used === 0), "no slot is taken");
+    const restingCount = (now: Status) =>
+      now.destinations.filter((each) => each.state !== "up").length;
+    const status = await when(
+      (now) => now.deadlines <= before.status.deadlines + restingCount(now),
+      "no deadline is left of a connection",
+    );
+    expectAccounted(status);
+    if (count !== undefined) expect(status.accepted).toBe(count);
+    await until(() => fdCount(balancer.pid) <= before.fds, "descriptors are as before");
+    return status;
+  };
   return {
     port: balancer.port,
     address: balancer.address,
     pid: balancer.pid,
     process: balancer,
+    settle,
     get stderr() {
       return balancer.stderr;
     },
@@ -117,18 +147,7 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
     status,
     when,
     async finish(count) {
-      await when((now) => now.open === 0, "no connection is open");
-      // After a cooldown and a rest, these too.
-      await when((now) => now.destinations.every((each) => each.used === 0), "no slot is taken");
-      const restingCount = (now: Status) =>
-        now.destinations.filter((each) => each.state !== "up").length;
-      const status = await when(
-        (now) => now.deadlines <= before.status.deadlines + restingCount(now),
-        "no deadline is left of a connection",
-      );
-      expectAccounted(status);
-      if (count !== undefined) expect(status.accepted).toBe(count);
-      await until(() => fdCount(balancer.pid) <= before.fds, "descriptors are as before");
+      const status = await settle(count);
       await until(() => balancer.stdout.length >= status.accepted, "a line for each connection");
       expect(await balancer.stop()).toBe(0);
       expect(balancer.stdout.length).toBe(status.accepted);
