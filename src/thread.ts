@@ -109,7 +109,10 @@ export class DataThread {
     const calls = options.engine === "libc" ? openCalls() : null;
     this.engine =
       calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
-    this.loop = this.engine instanceof LibcEngine ? this.engine : new EventLoop(now);
+    this.loop =
+      this.engine instanceof LibcEngine
+        ? this.engine
+        : new EventLoop(now, (error) => this.plane.onFault(error, null));
     this.afterTurn = this.loop.alarm(() => this.onTurn());
     const board = new Board(plan.boardSize, plan.board);
     this.sweep = new Sweep(this.loop, board.thread(plan.thread).cell("deadlines"));

@@ -44,6 +44,8 @@ export interface BatchLimits {
 const freshCountMax = 1024;
 /** Items that may come back and go again within one step. */
 const returnCountMax = 64;
+/** Items that are served within one step, so that what is joined goes on while thousands are: the next turn goes on. */
+const serveCountMax = 256;
 
 export class Batch<T extends Waiter> {
   private readonly tickets: Tickets;
@@ -212,7 +214,8 @@ export class Batch<T extends Waiter> {
   /** While a slot is free and somebody waits, the oldest of all threads gets it. */
   private match(): void {
     if (!this.tickets.someoneWaits()) return;
-    for (let n = this.tickets.waitingCount() + returnCountMax; n > 0; n -= 1) {
+    const count = Math.min(this.tickets.waitingCount() + returnCountMax, serveCountMax);
+    for (let n = count; n > 0; n -= 1) {
       const row = this.room.take(this.peek());
       if (row < 0) return;
       this.passOn(row);

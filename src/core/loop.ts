@@ -21,14 +21,28 @@ export const never = Number.POSITIVE_INFINITY;
 /** The runtime's own event loop. */
 export class EventLoop implements Loop {
   readonly now: () => number;
+  private readonly onFault: (error: unknown) => void;
 
-  constructor(now: () => number) {
+  /** @param onFault an alarm has thrown; as a rule it is the runtime's to tell. */
+  constructor(now: () => number, onFault: (error: unknown) => void = raise) {
     this.now = now;
+    this.onFault = onFault;
   }
 
   alarm(run: () => void): Alarm {
-    return new EventLoopAlarm(this.now, run);
+    const guarded = (): void => {
+      try {
+        run();
+      } catch (error) {
+        this.onFault(error);
+      }
+    };
+    return new EventLoopAlarm(this.now, guarded);
   }
+}
+
+function raise(error: unknown): never {
+  throw error;
 }
 
 class EventLoopAlarm implements Alarm {

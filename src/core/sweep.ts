@@ -12,6 +12,11 @@ const bucketCount = 2048;
 /** A look further away than this is filed here and filed again then. */
 export const horizonMs = bucketMs * (bucketCount - 1);
 
+/** Called so late, we have stood still (a stopped process, a suspended machine), and bytes that came meanwhile wait. */
+const lateMs = 500;
+/** They are read for so long before any deadline is judged. */
+const catchUpMs = 300;
+
 /** Something with a deadline. Extend it; the links belong to the sweep. */
 export abstract class Expiring {
   /** Bucket number since the start, -1 when not filed. */
@@ -54,15 +59,14 @@ export class Sweep {
   private readonly filed: Float64Array;
   private hand: number;
   private alarmBucket = never;
+  /** Until then nothing is looked at; 0 = we are not late. */
+  private catchingUpUntil = 0;
 
   /** @param filed one cell, for the number of entries that are filed. */
   constructor(loop: Loop, filed: Float64Array = new Float64Array(1)) {
     this.loop = loop;
     this.filed = filed;
-    this.alarm = loop.alarm(() => {
-      this.alarmBucket = never;
-      this.run(loop.now());
-    });
+    this.alarm = loop.alarm(() => this.onAlarm(loop.now()));
     this.hand = Math.floor(loop.now() / bucketMs);
     this.buckets = Array.from({ length: bucketCount }, () => new Sentinel());
   }
@@ -127,6 +131,15 @@ export class Sweep {
   close(): void {
     this.alarm.clear();
     this.alarmBucket = never;
+  }
+
+  private onAlarm(nowMs: number): void {
+    const isLate = nowMs > this.alarmBucket * bucketMs + lateMs;
+    this.alarmBucket = never;
+    if (isLate && this.catchingUpUntil === 0) this.catchingUpUntil = nowMs + catchUpMs;
+    if (nowMs < this.catchingUpUntil) return this.arm(Math.ceil(this.catchingUpUntil / bucketMs));
+    this.catchingUpUntil = 0; // once before each look, so that a slow machine has its deadlines too
+    this.run(nowMs);
   }
 
   private get count(): number {

@@ -107,7 +107,9 @@ export class BunEngine implements Engine {
 
   /** Calls `onReadable` when a byte has come to our end of a socket pair: how another thread wakes this one. */
   watch(fd: number, onReadable: () => void): void {
-    const adopted = Bun.connect({ fd, socket: { data: onReadable } } as never); // `fd` is missing in Bun's types
+    const error = (_: unknown, thrown: unknown): void => this.onFault(thrown, null);
+    const socket = { data: onReadable, error };
+    const adopted = Bun.connect({ fd, socket } as never); // `fd` is missing in Bun's types
     void adopted.then((socket: { terminate(): void }) => (this.watched = socket));
   }
 
@@ -117,8 +119,7 @@ export class BunEngine implements Engine {
 
   remote(socket: Socket): string {
     const { remoteAddress, remotePort } = native(socket);
-    if (remoteAddress === undefined) return "";
-    if (remotePort === undefined || remoteAddress === "") return "unix:";
+    if (remoteAddress === undefined || remotePort === undefined) return ""; // it may go between the two
     if (remoteAddress.startsWith("::ffff:")) return `${remoteAddress.slice(7)}:${remotePort}`;
     return remoteAddress.includes(":")
       ? `[${remoteAddress}]:${remotePort}`

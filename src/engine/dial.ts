@@ -13,6 +13,9 @@ export function encode(target: Target): Uint8Array {
   return sockaddr;
 }
 
+/** A connect is asked so often whether it is over: once, and once more after a signal. */
+const askCountMax = 2;
+
 /** What the last dial that came under way gave; one object for all, read at once. */
 export const dialed = { fd: -1, isConnected: false };
 
@@ -28,7 +31,7 @@ export function connectDescriptor(c: Libc, sockaddr: Uint8Array, family: number)
   // need not wait for a turn of the loop, and a refusal is known at once.
   let isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
   let code = isConnected ? "" : lastError(c);
-  if (code === "EINPROGRESS") {
+  for (let n = 0; n < askCountMax && (code === "EINPROGRESS" || code === "EINTR"); n += 1) {
     isConnected = c.connect(fd, sockaddr, sockaddr.length) === 0;
     code = isConnected ? "" : lastError(c);
   }

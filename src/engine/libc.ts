@@ -128,6 +128,7 @@ export class LibcEngine extends EpollLoop implements Engine {
     const rest = from === 0 ? chunk : chunk.subarray(from);
     const count = this.calls.send(target.fd, rest, size, sys.MSG_NOSIGNAL);
     if (count === size) return count;
+    if (count < 0 && this.errno.number === sys.EINTR) return this.write(socket, chunk, from);
     if (count < 0 && this.errno.number !== sys.EAGAIN) {
       target.set(Fact.failed);
       return -1;
