@@ -28,6 +28,8 @@ import { libc, writeWake, type Libc } from "./linux/libc.ts";
 /** Turns of the loop that a drain waits for what the kernel has queued: at least, and at most while more come. */
 const turnCountMin = 2;
 const turnCountMax = 64;
+/** After a standstill of ours, bytes that came meanwhile are read for so long before any deadline is judged. */
+const catchUpMs = 300;
 
 /** What a thread is made of; it travels to a Worker as it is. */
 export interface ThreadPlan {
@@ -115,7 +117,8 @@ export class DataThread {
         : new EventLoop(now, (error) => this.plane.onFault(error, null));
     this.afterTurn = this.loop.alarm(() => this.onTurn());
     const board = new Board(plan.boardSize, plan.board);
-    this.sweep = new Sweep(this.loop, board.thread(plan.thread).cell("deadlines"));
+    const filed = board.thread(plan.thread).cell("deadlines");
+    this.sweep = new Sweep(this.loop, filed, catchUpMs);
     const plans = options.destinations.map((each, row): DestinationPlan => {
       const { name, slots, weight, backup } = each;
       const addresses = this.addressesOf(plan.targets[row] ?? []);

@@ -14,8 +14,6 @@ export const horizonMs = bucketMs * (bucketCount - 1);
 
 /** Called so late, we have stood still (a stopped process, a suspended machine), and bytes that came meanwhile wait. */
 const lateMs = 500;
-/** They are read for so long before any deadline is judged. */
-const catchUpMs = 300;
 
 /** Something with a deadline. Extend it; the links belong to the sweep. */
 export abstract class Expiring {
@@ -59,11 +57,16 @@ export class Sweep {
   private readonly filed: Float64Array;
   private hand: number;
   private alarmBucket = never;
+  private readonly catchUpMs: number;
   /** Until then nothing is looked at; 0 = we are not late. */
   private catchingUpUntil = 0;
 
-  /** @param filed one cell, for the number of entries that are filed. */
-  constructor(loop: Loop, filed: Float64Array = new Float64Array(1)) {
+  /**
+   * @param filed one cell, for the number of entries that are filed.
+   * @param catchUpMs after a standstill, so long is left for reading before any deadline is judged.
+   */
+  constructor(loop: Loop, filed: Float64Array = new Float64Array(1), catchUpMs = 0) {
+    this.catchUpMs = catchUpMs;
     this.loop = loop;
     this.filed = filed;
     this.alarm = loop.alarm(() => this.onAlarm(loop.now()));
@@ -136,7 +139,7 @@ export class Sweep {
   private onAlarm(nowMs: number): void {
     const isLate = nowMs > this.alarmBucket * bucketMs + lateMs;
     this.alarmBucket = never;
-    if (isLate && this.catchingUpUntil === 0) this.catchingUpUntil = nowMs + catchUpMs;
+    if (isLate && this.catchingUpUntil === 0) this.catchingUpUntil = nowMs + this.catchUpMs;
     if (nowMs < this.catchingUpUntil) return this.arm(Math.ceil(this.catchingUpUntil / bucketMs));
     this.catchingUpUntil = 0; // once before each look, so that a slow machine has its deadlines too
     this.run(nowMs);

@@ -292,3 +292,36 @@ describe("sweep: its timer", () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 });
+
+test("sweep: after a standstill the sockets come first, then each deadline once", () => {
+  const clock = new FakeClock();
+  clock.ms = 5_000;
+  let setTo = never;
+  let ring = () => {};
+  const alarm = (run: () => void) => {
+    ring = run;
+    return { set: (atMs: number) => void (setTo = atMs), clear: () => void (setTo = never) };
+  };
+  const sweep = new Sweep({ now: clock.now, alarm }, undefined, 300);
+  const entry = new Entry();
+  const onTime = new Entry();
+  sweep.file(onTime, 5_100);
+  sweep.file(entry, 5_200);
+  clock.ms = 5_110;
+  ring();
+  expect([onTime.looks, entry.looks, setTo]).toEqual([[5_110], [], 5_200]);
+  clock.ms = 15_000;
+  ring();
+  expect(entry.looks).toEqual([]);
+  expect(setTo).toBeGreaterThan(15_000);
+  const later = setTo;
+  sweep.file(onTime, 15_010); // what comes meanwhile changes nothing of that
+  clock.ms = 15_020;
+  ring();
+  expect([entry.looks, onTime.looks, setTo]).toEqual([[], [5_110], later]);
+  // Late again, as on a machine that is always late.
+  clock.ms = later + 5_000;
+  ring();
+  expect([entry.looks, onTime.looks]).toEqual([[clock.ms], [5_110, clock.ms]]);
+  sweep.close();
+});

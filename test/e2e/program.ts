@@ -41,11 +41,17 @@ export function folder(owner?: number): Folder {
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** A port that was free just now. */
+/** A port that was free just now, and not of those that the system gives to others meanwhile. */
 export function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return listener.port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
+      return port;
+    } catch {
+      // Somebody has it; another one.
+    }
+  }
 }
 
 /** Something listens there; asked of the kernel, for a connection would already be a client to it. */
