@@ -4,7 +4,7 @@ import { RecordRing, type RowRecord } from "./control/record-ring.ts";
 import type { Board } from "./core/board.ts";
 import type { ClientTable } from "./core/clients.ts";
 import { reclaim } from "./core/reclaim.ts";
-import { linux, monotonicMs, writeWake, type Libc } from "./linux/libc.ts";
+import { clockZeroMs, linux, writeWake, type Libc } from "./linux/libc.ts";
 import type { ThreadCommand, ThreadEvent, ThreadPlan } from "./thread.ts";
 import type { WorkerData, WorkerMessage } from "./worker.ts";
 
@@ -65,7 +65,7 @@ export class Supervisor {
     this.board = board;
     this.clients = clients;
     this.events = events;
-    this.clockZero = monotonicMs(c) - performance.now();
+    this.clockZero = clockZeroMs(c);
     for (let thread = 0; thread < board.size.threadCount; thread += 1) {
       const [theirs, own] = common.options.engine === "libc" ? wakeCounter(c) : wakePair(c);
       this.wakeFds.push(theirs);

@@ -7,7 +7,7 @@ import {
   type MessagePort,
 } from "node:worker_threads";
 import { RecordRing, type RowRecord } from "./control/record-ring.ts";
-import { libc, monotonicMs } from "./linux/libc.ts";
+import { clockZeroMs, libc } from "./linux/libc.ts";
 import { DataThread, type ThreadCommand, type ThreadEvent, type ThreadPlan } from "./thread.ts";
 
 /** What a Worker is given at its birth. */
@@ -35,7 +35,7 @@ const late: RowRecord[] = [];
 const lateCountMax = 65_536;
 const lateMs = 5;
 // Each thread's own clock begins at its birth: moved to the one that all share.
-const offset = libc === null ? 0 : monotonicMs(libc) - performance.now() - clockZero;
+const offset = libc === null ? 0 : clockZeroMs(libc) - clockZero;
 const thread = new DataThread(
   plan,
   {

@@ -23,6 +23,7 @@ export function dial<T>(options: Bun.FdSocketOptions<T>): void {
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 const AF_INET6 = 10;
+const FIONREAD = 0x541b;
 const STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
 
 let opened: ReturnType<typeof openLibc> | undefined;
@@ -41,6 +42,7 @@ function openLibc() {
     shutdown: { args: ["i32", "i32"], returns: "i32" },
     dup: { args: ["i32"], returns: "i32" },
     pipe2: { args: ["ptr", "i32"], returns: "i32" },
+    ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
     prlimit: { args: ["i32", "i32", "ptr", "ptr"], returns: "i32" },
     close: { args: ["i32"], returns: "i32" },
     __errno_location: { args: [], returns: "ptr" },
@@ -122,6 +124,8 @@ export interface RawPipe extends Disposable {
   closeRead(): void;
   /** What has been written and not yet read, up to 64 KiB. */
   read(): string;
+  /** How many bytes that is. */
+  size(): number;
 }
 
 /** A pipe that nobody reads unless the test does; give `writeFd` to a child. */
@@ -140,6 +144,11 @@ export function rawPipe(): RawPipe {
     read() {
       const bytes = new Uint8Array(64 * 1024);
       return new TextDecoder().decode(bytes.subarray(0, readSync(readFd, bytes)));
+    },
+    size() {
+      const size = new Int32Array(1);
+      libc().ioctl(readFd, FIONREAD, size);
+      return size[0] ?? 0;
     },
     [Symbol.dispose]() {
       closeRead();

@@ -31,7 +31,7 @@ export interface HealthPlan extends Ask {
   readonly rise: number;
 }
 
-export interface HealthEvents {
+interface HealthEvents {
   /** `fall` checks in a row have failed. */
   onFall(row: number, cause: string): void;
   /** `rise` in a row have passed after a fall. `onPass` was told before. */

@@ -219,6 +219,12 @@ export class Destinations {
     this.onReady();
   }
 
+  /** It has answered a client: failures before this are not in a row with those to come. One that is out stays out. */
+  onAnswer(row: number): void {
+    const failures = this.board.failures[row] ?? 0;
+    if (failures > 0 && failures < failureCountMax) this.board.clearFailures(row);
+  }
+
   /** The control plane has changed what the board says of it. */
   onChanged(destination: Destination): void {
     this.refile(destination);

@@ -256,6 +256,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   onFirstBytes(pair: Pair, flow: Flow): void {
     if (flow !== pair.up) {
       this.numbers.histograms.firstByte.add(pair.firstDownAt - pair.acceptedAt);
+      this.destinations.onAnswer(pair.destination?.row ?? -1);
     } else if (pair.slotFreedAt >= 0) {
       this.numbers.histograms.handOff.add(pair.firstUpAt - pair.slotFreedAt);
     }

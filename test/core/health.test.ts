@@ -60,6 +60,21 @@ describe("health: a destination that accepts and resets", () => {
     it.end();
   });
 
+  test("health: not in a row, while it answers others in between", () => {
+    using it = new FakePlane([{}, {}]);
+    const pairs = Array.from({ length: 20 }, () => join(it)).filter(
+      ({ server }) => server.name === "d0",
+    );
+    expect(pairs.length).toBe(10);
+    for (const [n, { server }] of pairs.entries()) {
+      if (n % 3 === 2) server.send("answer");
+      else server.reset();
+      if (it.board.state[0] === State.resting) it.advance(110);
+    }
+    expect([it.told, it.board.failures[0]]).toEqual([[], 1]);
+    it.end();
+  });
+
   test.each([
     ["it has answered", (it: FakePlane) => join(it).server.crash()],
     [

@@ -136,13 +136,20 @@ fault(
     );
     for (const peer of held) expect(await sayAndLeave(peer)).toBe("live\nline\n");
     await until(() => waiting.every((peer) => peer.over), "who waited", longMs);
-    expect(new Set(waiting.map((peer) => peer.text))).toEqual(new Set(["live\nline\n"]));
+    // While the kernel takes a killed process apart its port may still accept: such a client is cut like those before.
+    const unserved = waiting.filter((peer) => peer.text !== "live\nline\n");
+    expect(unserved.map((peer) => [peer.text, peer.wasReset])).toEqual(
+      unserved.map(() => ["", true]),
+    );
+    expect(unserved.length).toBeLessThanOrEqual(4); // its slots
     using back = await victim("back", killed.address);
     expect(back.address).toBe(killed.address);
     const againCount = await askUntil(balancer, "back");
     const ended = await balancer.finish(cameCount + heldCount + 10 + againCount);
     const cut = ended.filter((each) => each.reason !== "done");
-    expect(endings(cut)).toEqual(Array(4).fill("destination-reset SD destination"));
+    expect(endings(cut)).toEqual(
+      Array(4 + unserved.length).fill("destination-reset SD destination"),
+    );
     expect(new Set(cut.map((each) => each.destination))).toEqual(new Set(["killed"]));
   },
 );

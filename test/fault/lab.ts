@@ -36,7 +36,7 @@ export interface Lab {
   start(args: readonly string[], options?: LabOptions): Promise<Subject>;
 }
 
-export type LabOptions = SpawnOptions & {
+type LabOptions = SpawnOptions & {
   /** Where to listen, instead of 127.0.0.1:0. */
   readonly listen?: string;
 };
@@ -86,6 +86,9 @@ export function fault(
   }
 }
 
+/** Checks as a user has them, and a line for every client. */
+const common = ["--health-interval", "2s", "--refusal-lines", "0"] as const;
+
 async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promise<void>) {
   const started: RunningBalancer[] = [];
   const wayArgs: readonly string[] = way.args;
@@ -96,7 +99,7 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       engine: wayArgs.includes("libc") ? "libc" : "bun",
       args: wayArgs,
       start: async (args, options = {}) => {
-        const balancing = await spawn(["--health-interval", "2s", ...wayArgs, ...args], options);
+        const balancing = await spawn([...common, ...wayArgs, ...args], options);
         started.push(balancing.process);
         return subjectOf(balancing.process);
       },
@@ -161,7 +164,7 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
 }
 
 /** accepted = closed by each reason + open; used = what holds slots; bytes in = bytes out + bytes undelivered. */
-export function expectAccounted(status: Status): void {
+function expectAccounted(status: Status): void {
   const closedCount = Object.values(status.closed).reduce((sum, each) => sum + each, 0);
   const usedCount = status.destinations.reduce((sum, each) => sum + each.used, 0);
   const lostSize = status.bytesIn - status.bytesUp - status.bytesDown - status.bytesUndelivered;

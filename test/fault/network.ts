@@ -118,7 +118,7 @@ export function connect(near: Network, far: Network, mtu = 1_500): void {
 }
 
 /** The kernel's buffers of sockets made from now on hold no more than about this, each way. */
-export function narrowBuffers(net: Network, size: number): void {
+function narrowBuffers(net: Network, size: number): void {
   net.within(() => {
     for (const way of ["rmem", "wmem"]) {
       writeFileSync(`/proc/sys/net/ipv4/tcp_${way}`, `4096 ${size} ${size}`);

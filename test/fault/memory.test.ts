@@ -1,0 +1,116 @@
+// A limit of memory that the kernel would kill for, and clients that take nothing of what is poured out for them.
+
+import { expect } from "bun:test";
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CLI, client, serve, until } from "../net.ts";
+import { rawConnect } from "../raw.ts";
+import { fault, sized, type Subject } from "./lab.ts";
+import { rawClose, rawSend, sourceOf, toldBy } from "./load.ts";
+
+/** Where memory is limited, by either kind of control groups. */
+const groups = [
+  { root: "/sys/fs/cgroup/memory", limit: "memory.limit_in_bytes" },
+  { root: "/sys/fs/cgroup", limit: "memory.max" },
+];
+let groupNumber = 0;
+
+/** A group of processes with so much memory, or null. */
+function memoryGroup(bytes: number): { readonly path: string; remove(): Promise<void> } | null {
+  for (const { root, limit } of groups) {
+    const path = join(root, `iawlb-test-${process.pid}-${++groupNumber}`);
+    try {
+      mkdirSync(path);
+    } catch {
+      continue;
+    }
+    const remove = () => until(() => removed(path), "the group is empty").then(() => {});
+    if (!existsSync(join(path, limit))) {
+      rmdirSync(path);
+      continue;
+    }
+    writeFileSync(join(path, limit), `${bytes}`);
+    return { path, remove };
+  }
+  return null;
+}
+
+function removed(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch {
+    return false; // its last process is still on its way out
+  }
+}
+
+const noGroup = await (async () => {
+  const group = memoryGroup(2 ** 28);
+  await group?.remove();
+  return group === null ? "no memory control group can be made here" : null;
+})();
+
+fault(
+  51,
+  "a flood of clients that never read, in little memory: --max-connections sheds, who is joined goes on",
+  async (lab) => {
+    const group = memoryGroup(256 * 1024 * 1024);
+    let balancer: Subject | null = null;
+    try {
+      const poured = Buffer.alloc(16 * 1024 * 1024, "x");
+      // Who asks for it is drowned, everybody else hears himself.
+      using server = serve({
+        onData: (peer, chunk) => peer.send(peer.text.startsWith("pour") ? poured : chunk),
+        onEnd: (peer) => peer.finish(),
+      });
+      const line = `echo $$ >"${group?.path}/cgroup.procs" && exec "$@"`;
+      const command = ["sh", "-c", line, "sh", process.execPath, CLI];
+      const max = 150;
+      balancer = await lab.start(["--max-connections", `${max}`, server.address], { command });
+      const joined = await client(balancer.port);
+      let said = 0;
+      const speak = async () => {
+        joined.send(".");
+        said += 1;
+        await until(() => joined.receivedCount === said, "the echo");
+      };
+      const count = sized(2_000, 600);
+      const fds: number[] = [];
+      for (let n = 0; n < count; n++) {
+        const fd = rawConnect(balancer.port, `${sourceOf(n)}:0`);
+        rawSend(fd, Buffer.from("pour"));
+        fds.push(fd);
+        if (n % 50 === 49) await speak();
+      }
+      const isFull = (now: { readonly accepted: number }) => now.accepted === 1 + count;
+      const status = await balancer.when(isFull, "the flood");
+      expect(status.open).toBe(max);
+      expect(status.closed["connection-limit"]).toBe(count + 1 - max);
+      await until(
+        () => server.peers.filter((peer) => peer.unsentCount > 0).length >= max / 2,
+        "they are stuck",
+      );
+      await speak();
+      for (const fd of fds) rawClose(fd, "reset");
+      joined.finish();
+      await until(() => joined.over, "the end of who was joined");
+      expect([joined.wasReset, joined.receivedCount]).toEqual([false, said]);
+      await balancer.settle(1 + count);
+      const peer = await client(balancer.port, { onEnd: (each) => each.finish() });
+      peer.send("afterwards");
+      peer.finish();
+      await until(() => peer.over, "the answer afterwards");
+      expect(peer.text).toBe("afterwards");
+      expect(toldBy(balancer).filter((each) => each.includes("clients are refused")).length).toBe(
+        1,
+      );
+      const ended = await balancer.finish(2 + count);
+      const reasons = ended.slice(1, -1).map((each) => each.reason);
+      expect(reasons.filter((each) => each === "client-reset").length).toBe(max - 1);
+    } finally {
+      await balancer?.process.stop("SIGKILL");
+      await group?.remove();
+    }
+  },
+  { skip: noGroup },
+);
