@@ -116,7 +116,7 @@ describe.each(ways)("queue, %s", (way) => {
     using witness = await client(balancer.port); // accepted later: so the one before it waits
     witness.finish();
     holder.finish();
-    await until(() => witness.over, "all answers");
+    await until(() => witness.over && peer.over, "all answers");
     expect(peer.text).toBe("served patient");
     expect(server.served).toEqual(["", "patient", ""]);
     expect(endings(await balancer.finish(3))).toEqual(Array(3).fill("done -- client"));
