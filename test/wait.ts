@@ -47,7 +47,7 @@ export function seeded(seed = seedOfRun()): Random {
     bytes: (n) => {
       const words = new Uint32Array(Math.ceil(n / 4));
       for (let i = 0; i < words.length; i++) words[i] = word();
-      return Buffer.from(words.buffer, 0, n);
+      return Buffer.from(words.buffer).subarray(0, n);
     },
   };
 }
