@@ -16,6 +16,7 @@ fault(14, "silent clients are closed after --idle-timeout, who speaks is not", a
   // Each echo brings the next byte, for as long as the others are silent.
   const talker = await client(balancer.port, { keep: false, onData: (peer) => peer.send(".") });
   talker.send(".");
+  await until(() => talker.receivedCount > 0, "its echo"); // so it is the first
   for (let round = 0; round < rounds; round++) {
     const peers: Peer[] = [];
     await crowd(count, 100, async () => void peers.push(await client(balancer.port)));

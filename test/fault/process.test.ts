@@ -144,25 +144,22 @@ fault(
   async (lab) => {
     using echo = echoServer();
     using answers = serve({});
-    const args = ["--idle-timeout", "3s", "--policy", "round-robin", "--slots", "600"];
-    const balancer = await lab.start([...args, echo.address]);
-    // The same with other deadlines, and clients that wait.
+    const balancer = await lab.start(["--idle-timeout", "4s", echo.address]);
+    // The same with another deadline, and clients that wait.
     const limits = ["--answer-timeout", "4s", "--slots", "1"];
     const other = await lab.start([...limits, answers.address]);
+    using asking = await client(other.port);
+    await other.when((now) => now.open === 1, "it has the slot");
+    const waiting = await Promise.all(Array.from({ length: 20 }, () => client(other.port)));
+    await other.when((now) => now.queue.waiting === 20, "20 wait");
     const count = 400; // more than one look at the kernel brings
     const peers = await Promise.all(Array.from({ length: count }, () => client(balancer.port)));
     for (const peer of peers) peer.send("before");
     await until(() => peers.every((peer) => peer.text === "before"), "all echoes");
-    using asking = await client(other.port);
-    asking.send("?");
-    const asked = await until(
-      () => answers.peers.find((peer) => peer.text === "?"),
-      "the question",
-    );
-    const waiting = await Promise.all(Array.from({ length: 20 }, () => client(other.port)));
-    await other.when((now) => now.queue.waiting === 20, "20 wait");
-
     await Bun.sleep(1_000); // what was said before is old
+    asking.send("?");
+    const isAsked = () => answers.peers.find((peer) => peer.text === "?");
+    const asked = await until(isAsked, "the question");
     for (const { pid } of [balancer, other]) process.kill(pid, "SIGSTOP");
     await Bun.sleep(2_500);
     for (const peer of peers) peer.send(", meanwhile");
