@@ -12,6 +12,7 @@ const kinds: ReadonlyMap<string, FaultKind> = new Map([
   ["EADDRNOTAVAIL", "source"],
   ["EADDRINUSE", "source"],
   ["EAGAIN", "busy"], // the accept queue of a unix socket is full
+  ["ENOTFOUND", "busy"], // its name has begun to resolve: other threads have the addresses, ours are on their way
 ]);
 
 /** Source: R10 and the causes that connect(2) names. */
@@ -30,7 +31,6 @@ export const faultCodes: readonly string[] = [
   "EACCES",
   "EPERM",
   "ENOENT",
-  "ENOTFOUND",
   "EINVAL",
   "EPIPE",
   ...kinds.keys(),

@@ -4,10 +4,15 @@ import { expect } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CLI, type Server } from "../net.ts";
+import { CLI, until, type Server } from "../net.ts";
 import { endings } from "../e2e/ways.ts";
 import { fault } from "./lab.ts";
-import { askMany, hearer, numbered } from "./peers.ts";
+import { ask, askMany, hearer, longMs, numbered } from "./peers.ts";
+
+const bind = 'mount --bind "$0/hosts" /etc/hosts';
+/** No server of names is asked. */
+const bindOrder =
+  '{ [ ! -e /etc/nsswitch.conf ] || mount --bind "$0/nsswitch.conf" /etc/nsswitch.conf; }';
 
 /** A program with an /etc/hosts of its own, in a mount namespace that ends with it. */
 class Hosts implements Disposable {
@@ -18,12 +23,13 @@ class Hosts implements Disposable {
     "-m",
     "sh",
     "-c",
-    'mount --bind "$0" /etc/hosts && exec "$@"',
-    this.path,
+    `${bind} && ${bindOrder} && exec "$@"`,
+    this.folder,
   ];
 
   constructor(lines: readonly string[]) {
     this.say(lines);
+    writeFileSync(join(this.folder, "nsswitch.conf"), "hosts: files\n");
   }
 
   say(lines: readonly string[]): void {
@@ -125,6 +131,57 @@ fault(
       ...given("10.0.0.2"),
       "then",
     ]);
+  },
+  { skip },
+);
+
+const hasten = ["--preload", join(import.meta.dir, "hasten.ts")];
+const other = `other-${process.pid}.test`;
+
+fault(
+  35,
+  "names that begin to resolve, stop and change: clients go where the last answer says",
+  async (lab) => {
+    // One port at two addresses.
+    using old = hearer("old", "127.0.0.71:0");
+    using fresh = hearer("new", `127.0.0.72:${old.port}`);
+    using hosts = new Hosts([]);
+    const places = [`${name}:${old.port}`, `${other}:${old.port},backup`];
+    const balancer = await lab.start(places, {
+      command: [...hosts.command, process.execPath, ...hasten, CLI],
+    });
+    let count = 0;
+    const answerOf = async (words: string) => {
+      count += 1;
+      return (await ask(balancer.port, words)).text;
+    };
+    // Neither resolves: who comes waits, and is served once one does.
+    const waiting = answerOf("patient");
+    await balancer.when((now) => now.queue.waiting === 1, "it waits");
+    hosts.say([`127.0.0.71 ${name}`]);
+    expect(await waiting).toBe("old heard patient");
+    // It moves.
+    hosts.say([`127.0.0.72 ${name}`]);
+    const hasMoved = async () => (await answerOf("where")).startsWith("new");
+    await until(hasMoved, "a client at the new address", longMs);
+    // It is gone. That the other is found shows that they were looked up meanwhile.
+    hosts.say([`127.0.0.71 ${other}`]);
+    await balancer.when((now) => now.destinations[1]?.state === "up", "the other is found");
+    // A thread may hear of the move a moment later than the one that has served us.
+    const words = numbered(20);
+    const wanted = words.map((each) => `new heard ${each}`).join();
+    const isKept = async () => {
+      count += words.length;
+      return (await askMany(balancer.port, words)).join() === wanted;
+    };
+    await until(isKept, "all clients at the last address", longMs);
+    expect((await balancer.status()).destinations[0]?.state).toBe("up");
+    expect([old.heard[0], fresh.heard.length > 0]).toEqual(["patient", true]);
+    const ended = await balancer.finish(count);
+    expect(new Set(endings(ended))).toEqual(new Set(["done -- client"]));
+    expect(ended.filter((each) => each.tried.length > 0)).toEqual([]);
+    const told = balancer.stderr.split(`the name ${name} does not resolve`).length - 1;
+    expect(told).toBe(1);
   },
   { skip },
 );

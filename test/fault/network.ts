@@ -2,7 +2,7 @@
 // the latest with the process. Sockets are made inside it by moving this one thread there and back.
 
 import { dlopen } from "bun:ffi";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { CLI } from "../net.ts";
 
 const CLONE_NEWNET = 0x4000_0000;
@@ -115,4 +115,13 @@ export function connect(near: Network, far: Network, mtu = 1_500): void {
     net.run(`ip addr add ${ip}/24 dev cable`);
     net.run("ip link set cable up");
   }
+}
+
+/** The kernel's buffers of sockets made from now on hold no more than about this, each way. */
+export function narrowBuffers(net: Network, size: number): void {
+  net.within(() => {
+    for (const way of ["rmem", "wmem"]) {
+      writeFileSync(`/proc/sys/net/ipv4/tcp_${way}`, `4096 ${size} ${size}`);
+    }
+  });
 }

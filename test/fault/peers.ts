@@ -40,6 +40,22 @@ export async function askMany(
   return answers;
 }
 
+/** Waits until this count has stood still for a while. */
+export async function untilStill(count: () => number): Promise<void> {
+  let last = -1;
+  let since = performance.now();
+  await until(
+    () => {
+      const now = count();
+      if (now !== last) since = performance.now();
+      last = now;
+      return now > 0 && performance.now() - since > 500;
+    },
+    "nothing moves any more",
+    longMs,
+  );
+}
+
 /** "0", "1", … with a word before each. */
 export function numbered(count: number, word = ""): string[] {
   return Array.from({ length: count }, (_, i) => `${word}${i}`);

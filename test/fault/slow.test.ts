@@ -4,26 +4,10 @@ import { expect } from "bun:test";
 import { client, rssKiB, serve, until, type Peer } from "../net.ts";
 import { endings } from "../e2e/ways.ts";
 import { fault, sized, type Subject } from "./lab.ts";
-import { askMany, longMs, numbered } from "./peers.ts";
+import { askMany, longMs, numbered, untilStill } from "./peers.ts";
 
 const MiB = 1024 * 1024;
 const endless = Buffer.alloc(64 * MiB, "endless ");
-
-/** Waits until these counts have stood still for a while. */
-async function untilStill(count: () => number): Promise<void> {
-  let last = -1;
-  let since = performance.now();
-  await until(
-    () => {
-      const now = count();
-      if (now !== last) since = performance.now();
-      last = now;
-      return now > 0 && performance.now() - since > 500;
-    },
-    "nothing moves any more",
-    longMs,
-  );
-}
 
 /** Whoever is small hears an answer, whatever else is the matter. */
 async function expectOthersServed(balancer: Subject, count: number, greeting = ""): Promise<void> {
