@@ -23,6 +23,8 @@ const letters: Readonly<Record<CloseReason, string>> = {
   "client-rate": "P",
   drain: "K",
   shutdown: "K",
+  killed: "K",
+  rebalance: "L",
   error: "I",
 };
 
