@@ -109,11 +109,14 @@ export interface Steering {
   subscribe(receive: (event: ProgramEvent) => void): () => void;
   setMode(at: DestinationRef, mode: Mode): void;
   /** What is not given stays. */
-  set(at: DestinationRef, change: { readonly weight?: number; readonly slots?: number }): void;
+  set(
+    at: DestinationRef,
+    change: { readonly weight?: number; readonly slots?: number },
+  ): Promise<void>;
   /** @param place as on the command line: `10.0.0.5:80,slots=4`. @returns its name. */
   add(listener: string, place: string): Promise<string>;
   /** Its pairs go on; it is gone when the last has ended. */
-  remove(at: DestinationRef): void;
+  remove(at: DestinationRef): Promise<void>;
   /** Resets one connection. @param reason of its access line. */
   kill(id: string): Promise<void>;
   /** Closes some of its pairs at quiet moments. @param perSecond at most. @returns how many it will close. */
