@@ -202,9 +202,8 @@ class Running implements Balancer {
         return;
       case "connection-limit": {
         const max = this.options.connectionCountMax;
-        return this.warn(
-          `clients are refused: ${max} connections are open, as many as --max-connections allows`,
-        );
+        const who = "--max-connections and the limit of descriptors (ulimit -n) allow";
+        return this.warn(`clients are refused: ${max} connections are open, as many as ${who}`);
       }
       case "fault":
         return this.warn(`internal error: ${event.message}`);

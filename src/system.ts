@@ -1,4 +1,5 @@
 // What this system allows: whether the libc engine and threads can run, how many connections its descriptors serve.
+import { countMax } from "./control/option-row.ts";
 import { OptionsError, type Mistake, type Options } from "./control/options.ts";
 import { unusable } from "./engine/libc-test.ts";
 import { openCalls } from "./linux/calls.ts";
@@ -51,12 +52,12 @@ export function systemLimits(options: Options, onWarning: (message: string) => v
     ) +
     ownDescriptorCount(options) +
     checkCountMax;
-  const possible = Math.max(1, Math.floor((descriptorCount - reserved) / 2));
+  const possible = Math.min(countMax, Math.max(1, Math.floor((descriptorCount - reserved) / 2)));
   const wanted = options.connectionCountMax;
   if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
     const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
     onWarning(
-      `the limit of ${descriptorCount} descriptors allows ${possible} connections${asked}; raise it with ulimit -n`,
+      `the limit of ${descriptorCount} descriptors allows ${possible} connection${possible === 1 ? "" : "s"}${asked}; raise it with ulimit -n`,
     );
   }
   const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);

@@ -16,6 +16,7 @@ import type { ThreadCommand } from "./thread.ts";
 /** Steps of a slow start, and the shortest of them. */
 const growStepCount = 50;
 const growMsMin = 20;
+const httpPort = 80;
 
 export interface WatchHost {
   readonly board: Board;
@@ -51,7 +52,8 @@ export class Watch {
       loop: new EventLoop(() => performance.now()),
       plans: options.destinations.map((each) => healthPlan(each, options)),
       addressesOf: (row) => this.addresses[row] ?? [],
-      provenAt: (row) => board.provenAtMs[row] ?? 0,
+      // Clients who connect to the destination's own port say nothing of another one.
+      provenAt: (row) => (this.isElsewhere(row) ? 0 : (board.provenAtMs[row] ?? 0)),
       isWaited: () => board.total("queued") > 0,
       checkCountMax: Math.max(1, checkCountMax),
       events: {
@@ -134,8 +136,14 @@ export class Watch {
     const { board } = this.host;
     if (count < this.options.healthRise || board.stateOf(row) !== State.out) return;
     const isReset = faultCodes[board.lastFault[row] ?? 0] === "ECONNRESET";
-    if (isReset || this.options.destinations[row]?.healthPort !== 0) return;
+    if (isReset || this.isElsewhere(row)) return;
     if (board.changeState(row, State.out, State.trial)) this.host.send({ kind: "changed", row });
+  }
+
+  /** Its checks go to another port than its clients. */
+  private isElsewhere(row: number): boolean {
+    const { healthPort = 0, address } = this.options.destinations[row] ?? {};
+    return healthPort !== 0 && address?.kind === "tcp" && address.port !== healthPort;
   }
 
   /** Where it is checked. */
@@ -152,7 +160,7 @@ export class Watch {
 }
 
 function healthPlan(destination: DestinationOptions, options: Options): HealthPlan {
-  const { address, healthMs, healthSend, healthExpect, healthHttp } = destination;
+  const { healthMs, healthSend, healthExpect, healthHttp } = destination;
   const bytes = (text: string): Uint8Array | null => (text === "" ? null : bytesOf(text));
   return {
     intervalMs: healthMs,
@@ -162,6 +170,15 @@ function healthPlan(destination: DestinationOptions, options: Options): HealthPl
     send: bytes(healthSend),
     expect: bytes(healthExpect),
     http: healthHttp === "" ? null : healthHttp,
-    host: address.kind === "unix" ? "localhost" : address.host,
+    host: hostOf(destination),
   };
+}
+
+/** Of the Host header: an IPv6 address in brackets, without its zone; a port that is not HTTP's. RFC 9110 §7.2. */
+function hostOf({ address, healthPort }: DestinationOptions): string {
+  if (address.kind === "unix") return "localhost";
+  const port = healthPort === 0 ? address.port : healthPort;
+  const [ip = ""] = address.host.split("%");
+  const host = ip.includes(":") ? `[${ip}]` : ip;
+  return port === httpPort ? host : `${host}:${port}`;
 }

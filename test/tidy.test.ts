@@ -100,8 +100,8 @@ describe("imports", () => {
     expect(broken("src/engine/", ok)).toEqual([]);
   });
 
-  test("tidy: linux imports only linux and bun:ffi", () => {
-    const allowed = /^(?:src\/linux\/|bun:ffi$)/;
+  test("tidy: linux imports only linux, bun:ffi and node:os", () => {
+    const allowed = /^(?:src\/linux\/|bun:ffi$|node:os$)/;
     expect(broken("src/linux/", ({ to }) => allowed.test(to))).toEqual([]);
   });
 

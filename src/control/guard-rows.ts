@@ -120,7 +120,7 @@ export const guardRows: readonly Row[] = [
     key: "clientRate",
     placeholder: "N/s",
     initial: "0",
-    help: "new connections from one address, per s, m or h; as many may come at once; 0 = no limit",
+    help: "new connections from one address, per s, m or h; at once a second's worth, at least one; 0 = no limit",
     read: readRate,
     write: formatRate,
   },
@@ -155,7 +155,7 @@ export const guardRows: readonly Row[] = [
     key: "refuseBy",
     placeholder: refusalForms.join("|"),
     initial: "reset",
-    help: "how a client is turned away that is over a limit or denied",
+    help: "how a client is turned away that is over a limit or denied; fin: who sends all the same is reset",
     read: choice(refusalForms),
   },
   {

@@ -138,7 +138,8 @@ export class Destinations {
     for (const destination of [...this.list.slice(first), ...this.list.slice(0, first)]) {
       this.refile(destination);
       // In place of a thread that died: its rests are ours to end.
-      if (!isServing(board.stateOf(destination.row))) {
+      const state = board.stateOf(destination.row);
+      if (state !== State.up && state !== State.trial) {
         sweep.file(destination, board.retryAtMs[destination.row] ?? 0);
       }
     }
@@ -252,7 +253,9 @@ export class Destinations {
     if (state === State.resting && (board.failures[row] ?? 0) >= failureCountMax) return;
     const failures = board.addFailure(row);
     const isOut = failures >= failureCountMax;
-    const ms = isOut ? this.outMs(failures - failureCountMax) : restMs;
+    const isWaited = board.total("queued") > 0 && !this.isPrimaryUp();
+    const ms = isOut ? this.outMs(isWaited ? 0 : failures - failureCountMax) : restMs;
+    this.hurriedUntil = 0; // whoever tried waits again
     board.retryAtMs[row] = nowMs + ms;
     this.changeState(row, isOut ? State.out : State.resting);
     this.refile(destination);
@@ -393,8 +396,4 @@ export class Destinations {
     const ms = Math.min(outMsMax, outMsMin * 2 ** Math.min(doublings, 16));
     return ms * (1 - jitter / 2 + jitter * this.random());
   }
-}
-
-function isServing(state: State): boolean {
-  return state === State.up || state === State.trial;
 }

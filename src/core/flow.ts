@@ -24,6 +24,8 @@ export class Flow implements SocketEvents {
   /** Bytes the target has taken, and bytes that the source has given. */
   size = 0;
   receivedSize = 0;
+  /** Number of the last chunk, among those of both directions. */
+  lastChunk = 0;
   /** `socket` can be written to. */
   connected = false;
   paused = false;
@@ -57,6 +59,7 @@ export class Flow implements SocketEvents {
   onChunk(chunk: Uint8Array): void {
     if (this.closed) return;
     this.receivedSize += chunk.length;
+    this.lastChunk = this.pair.chunkCount += 1;
     const target = this.other;
     if (this.rest !== null || !target.connected || target.socket === null) return this.hold(chunk);
     if (this.size === 0) this.pair.onFirstBytes(this);
@@ -75,6 +78,7 @@ export class Flow implements SocketEvents {
   onMoved(size: number): void {
     this.size += size;
     this.receivedSize += size;
+    this.lastChunk = this.pair.chunkCount += 1;
   }
 
   /** Our socket has room: the opposite flow goes on. */

@@ -22,8 +22,10 @@ import { Expiring, horizonMs } from "./sweep.ts";
 
 /** A destination that resets a connection so soon, without a word, is not well. */
 const soonMs = 1_000;
-/** Neither side has said anything for so long: a quiet moment. */
+/** Neither side has said anything for so long, the destination last: a quiet moment. */
 const quietMomentMs = 200;
+/** The same when the client spoke last: it may wait for an answer. */
+const unansweredMomentMs = 30_000;
 
 /** After a write has failed, the longest wait for what the other side said before its reset. */
 const resetGraceMs = 1_000;
@@ -102,6 +104,8 @@ export class Pair extends Expiring implements Waiter {
   closedBy: Side = "balancer";
   /** Bytes moved and the time at the last look: activity costs nothing per chunk. */
   private seenSize = 0;
+  /** Chunks of both directions. */
+  chunkCount = 0;
   private activeAt = 0;
 
   constructor(host: PairHost, order: number, listener: number) {
@@ -325,8 +329,11 @@ export class Pair extends Expiring implements Waiter {
 
   /** Nothing has moved for a moment, and nothing is on its way. */
   private isQuiet(nowMs: number): boolean {
-    const underWay = this.up.undeliveredSize + (this.down?.undeliveredSize ?? 0);
-    return nowMs >= this.activeAt + quietMomentMs && underWay === 0;
+    const { up, down } = this;
+    const underWay = up.undeliveredSize + (down?.undeliveredSize ?? 0);
+    const isAsked = up.lastChunk > (down?.lastChunk ?? 0);
+    const momentMs = isAsked ? unansweredMomentMs : quietMomentMs;
+    return nowMs >= this.activeAt + momentMs && underWay === 0;
   }
 
   private watchJoined(nowMs: number): void {

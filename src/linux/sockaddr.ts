@@ -1,4 +1,5 @@
 // Socket addresses as the kernel wants them (sockaddr_in, sockaddr_in6, sockaddr_un), written and read.
+import { networkInterfaces } from "node:os";
 import { linux } from "./libc.ts";
 
 /** Bytes of the longest path of a unix socket, the closing zero not counted. */
@@ -24,8 +25,15 @@ export function encodeIp(ip: string, port: number): Uint8Array | null {
   view.setUint16(0, linux.AF_INET6, true);
   view.setUint16(2, port);
   bytes.set(v6, 8);
-  if (zone >= 0) view.setUint32(24, Number(ip.slice(zone + 1)) || 0, true); // a zone by its number
+  if (zone >= 0) view.setUint32(24, zoneNumber(ip.slice(zone + 1)), true);
   return bytes;
+}
+
+/** Of an interface, by its number or its name; 0 = there is none, and the kernel will say so. */
+function zoneNumber(zone: string): number {
+  if (/^\d{1,9}$/.test(zone)) return Number(zone);
+  const six = networkInterfaces()[zone]?.find(({ family }) => family === "IPv6");
+  return six !== undefined && "scopeid" in six ? six.scopeid : 0;
 }
 
 /** A path, or an abstract name after `@`. @returns null when it is too long. */

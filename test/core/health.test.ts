@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
-import { FakePlane, type FakePlan } from "./fake.ts";
+import { FakePlane, fakeAddresses, type FakePlan } from "./fake.ts";
 
 const soonMs = 1_000;
 
@@ -258,6 +258,36 @@ describe("health: slow start", () => {
   );
 });
 
+describe("health: trials while clients wait", () => {
+  test("health: while clients wait a trial follows each second, whenever others come", () => {
+    const addresses = fakeAddresses("d0");
+    using it = new FakePlane([{ addresses }]);
+    for (const each of addresses) each.fault = "ECONNREFUSED";
+    it.accept();
+    const failures = () => it.plane.numbers.failures[0] ?? 0;
+    let failedAt = it.clock.ms;
+    for (let step = 0, comesAt = Infinity; step < 600; step += 1) {
+      const before = failures();
+      it.advance(50);
+      if (failures() > before) {
+        expect(it.clock.ms - failedAt).toBeLessThan(1_300);
+        failedAt = it.clock.ms;
+        comesAt = failedAt + 750; // shortly before the next trial
+      }
+      if (it.clock.ms < comesAt) continue;
+      comesAt = Infinity;
+      it.accept();
+      it.plane.pull();
+    }
+    expect(failures()).toBeGreaterThan(20);
+    for (const each of addresses) each.fault = null;
+    it.advance(1_300);
+    it.dial(0).connect();
+    it.plane.cut("drain");
+    it.end();
+  });
+});
+
 describe("health: the age of a pair", () => {
   test("health: it is closed in order at the first quiet moment after its age, not before", () => {
     using it = new FakePlane([{}], { maxAge: { ms: 10_000, jitter: 0 } });
@@ -287,6 +317,25 @@ describe("health: the age of a pair", () => {
     client.writable();
     for (let n = 0; n < 3; n += 1) it.advance(250);
     expect([it.ends, client.text]).toEqual([["max-age balancer"], "for a slow reader"]);
+    it.end();
+  });
+
+  test("health: a client that has asked may wait for its answer: no quiet moment for half a minute", () => {
+    using it = new FakePlane([{}], { maxAge: { ms: 1_000, jitter: 0 } });
+    it.engine.mayCloseEarly = true;
+    const { client, server } = join(it);
+    client.send("a question");
+    for (let n = 0; n < 100; n += 1) it.advance(250);
+    expect(it.ends).toEqual([]);
+    server.send("an answer");
+    for (let n = 0; n < 3; n += 1) it.advance(250);
+    expect([it.ends, client.text]).toEqual([["max-age balancer"], "an answer"]);
+    const { client: mute } = join(it);
+    mute.send("nobody answers");
+    for (let n = 0; n < 110; n += 1) it.advance(250);
+    expect(it.ends.length).toBe(1);
+    for (let n = 0; n < 20; n += 1) it.advance(250);
+    expect(it.ends.length).toBe(2);
     it.end();
   });
 

@@ -201,3 +201,43 @@ test("health: send and expect, by the command line, and what is told of it", asy
   await balancer.finish(0);
   expect(process.stderr.match(/is down|is back/g)).toEqual(["is down", "is back"]);
 });
+
+test("health: an HTTP check names the destination as RFC 9110 has it, in brackets and with its port", async () => {
+  const asked: string[] = [];
+  const answer = (peer: Peer) => {
+    if (!peer.text.endsWith("\r\n\r\n")) return;
+    asked.push(/^Host: (.*)\r$/m.exec(peer.text)?.[1] ?? "");
+    peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    peer.finish();
+  };
+  using four = serve({ onData: answer });
+  using six = serve({ onData: answer }, "[::1]:0");
+  const places = [four.address, `[::1]:${six.port}`];
+  await using balancer = await embed([...eager, "--health-http", "/", ...places]);
+  const wanted = [`127.0.0.1:${four.port}`, `[::1]:${six.port}`];
+  await until(() => new Set(asked).size >= 2, "checks of both");
+  expect([...new Set(asked)].toSorted()).toEqual(wanted.toSorted());
+  await balancer.finish(0);
+});
+
+test("health: clients say nothing of another port that is checked", async () => {
+  using server = echoServer();
+  const dead = deadPort();
+  const place = `${server.address},health-port=${dead.port}`;
+  await using balancer = await embed([
+    ...eager,
+    "--health-interval",
+    "200ms",
+    "--health-fall",
+    "2",
+    place,
+  ]);
+  let count = 0;
+  await until(async () => {
+    if (stateOf(balancer) === "down") return true;
+    expect(await ask(balancer.port)).toBe("hello");
+    count += 1;
+    return false;
+  }, "down, whatever clients see");
+  await balancer.finish(count);
+});

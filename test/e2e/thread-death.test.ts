@@ -252,3 +252,16 @@ test("death: of all threads at once: who comes meanwhile is served by their succ
   }
   await balancer.drain();
 });
+
+test("death: of a thread after health checks have changed a destination: another takes its place", async () => {
+  using server = echoServer();
+  const gone = echoServer();
+  gone[Symbol.dispose]();
+  const eager = ["--health-interval", "40ms", "--health-fall", "1"];
+  await using balancer = await embed(["--threads", "2", ...eager, server.address, gone.address]);
+  const isDown = ({ kind }: { kind: string }) => kind === "destination-down";
+  await until(() => balancer.events.some(isDown), "one is down");
+  await kill(balancer, 1);
+  await until(() => deathsOf(balancer, 1).length === 1, "the word of it");
+  await until(async () => (await join(balancer)).thread === 1, "a client in its place");
+});

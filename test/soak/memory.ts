@@ -19,16 +19,22 @@ export interface MemoryVerdict {
   readonly violation: Violation | null;
 }
 
-/** What a heap goes up and down by from one third of a run to the next. */
-const noiseMiB = 8;
+/** What a heap goes up and down by from one third of a run to the next. Each thread has one of its own. */
+const noiseMiBEach = 8;
 /** Below a minute all is warm-up: only the gross is seen. */
 const shortNoiseMiB = 96;
 const shortMs = 60_000;
 /** More than so much per connection is a leak. */
 const leakKiB = 0.25;
 
-/** @returns null when there are too few samples to say anything. */
-export function judgeMemory(samples: readonly MemorySample[]): MemoryVerdict | null {
+/**
+ * @param heapCount the main thread's, and one of each thread beside it.
+ * @returns null when there are too few samples to say anything.
+ */
+export function judgeMemory(
+  samples: readonly MemorySample[],
+  heapCount: number,
+): MemoryVerdict | null {
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined || samples.length < 9) return null;
   const ms = last.at - first.at;
@@ -44,7 +50,7 @@ export function judgeMemory(samples: readonly MemorySample[]): MemoryVerdict | n
   const connectionCount =
     median(end.map((each) => each.connectionCount)) -
     median(middle.map((each) => each.connectionCount));
-  const noise = ms < shortMs ? shortNoiseMiB : noiseMiB;
+  const noise = ms < shortMs ? shortNoiseMiB : noiseMiBEach * heapCount;
   const limitMiB = noise + (connectionCount * leakKiB) / 1_024;
   const grownMiB = lastMiB - middleMiB;
   const text =

@@ -108,9 +108,18 @@ test("soak: memory that grows is a violation, memory that stays is none", () => 
       kiB: kiBOf(index),
       connectionCount: index * 60,
     }));
-  expect(judgeMemory(samples(() => 90_000))?.violation).toBeNull();
-  expect(judgeMemory(samples((at) => 90_000 + at * 60))?.violation?.kind).toBe("memory");
-  expect(judgeMemory([])).toBeNull();
+  expect(
+    judgeMemory(
+      samples(() => 90_000),
+      1,
+    )?.violation,
+  ).toBeNull();
+  const leaking = samples((at) => 90_000 + at * 60);
+  const { violation, lastMiB = 0, middleMiB = 0 } = judgeMemory(leaking, 1) ?? {};
+  expect(violation?.kind).toBe("memory");
+  const heapCount = Math.ceil((lastMiB - middleMiB) / 8);
+  expect(judgeMemory(leaking, heapCount)?.violation).toBeNull();
+  expect(judgeMemory([], 1)).toBeNull();
 });
 
 test("soak: options", () => {
