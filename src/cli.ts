@@ -11,6 +11,8 @@ import { type Mistake, type Options, OptionsError } from "./control/options.ts";
 import { parseDemoOptions, parseOptions } from "./control/options.ts";
 import { planJson, planText } from "./control/plan.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
+import { ownConsole, runVerb, verbs, verbUsage } from "./commands/verbs.ts";
+import type { Verb } from "./commands/verb.ts";
 
 const stdoutFd = 1;
 /** Under `bun run` one Ctrl-C comes twice: from the terminal, and passed on. So soon a second one is the same. */
@@ -141,6 +143,7 @@ const commands = {
   serve: command("serve", serve),
   check: command("check", check),
   demo: command("demo", demo),
+  ...Object.fromEntries(verbs.map((verb) => [verb.name, verbCommand(verb)])),
 };
 
 const main = defineCommand({
@@ -156,6 +159,16 @@ function command(name: CommandName, run: (args: readonly string[]) => void | Pro
   });
 }
 
+/** One that speaks to a program that runs. */
+function verbCommand(verb: Verb) {
+  return defineCommand({
+    meta: { name: verb.name, description: verb.help },
+    run: async ({ rawArgs }) => {
+      process.exitCode = await runVerb(verb, rawArgs, ownConsole(tell));
+    },
+  });
+}
+
 /** What citty is given: the command by name always first, and a question for the version alone. */
 function withCommand(args: readonly string[]): string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
@@ -168,8 +181,13 @@ function withCommand(args: readonly string[]): string[] {
 }
 
 async function showUsage(of: { readonly meta?: unknown }): Promise<void> {
-  const name = Object.keys(commands).find((key) => commands[key as CommandName] === of);
-  process.stdout.write(`${usageText((name ?? null) as CommandName | null, manifest.version)}\n`);
+  const name = Object.entries(commands).find(([, each]) => each === of)?.[0] ?? null;
+  const verb = verbs.find((each) => each.name === name);
+  const text =
+    verb === undefined
+      ? usageText(name as CommandName | null, manifest.version, verbs) // no verb, so one of those
+      : verbUsage(verb, manifest.version);
+  process.stdout.write(`${text}\n`);
 }
 
 // Nobody may be reading stdout (`| head`); that ends the lines, not the balancer.

@@ -2,8 +2,8 @@
 import type { Options } from "./control/options.ts";
 import { State, type Board } from "./core/board.ts";
 import { faultCodes } from "./core/fault.ts";
-import { Histogram } from "./core/histogram.ts";
-import type { CounterName } from "./core/numbers.ts";
+import { bucketEdge, Histogram, sizeScale, timeScale } from "./core/histogram.ts";
+import { histogramNames, type CounterName, type HistogramName } from "./core/numbers.ts";
 import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
@@ -34,6 +34,14 @@ export interface TimeStatus {
   readonly p99: number | null;
 }
 
+/** All observations since the start: times in ms, `size` in bytes. */
+export interface HistogramStatus {
+  readonly count: number;
+  readonly sum: number;
+  /** Upper edge and count of each bucket that is not empty; the last of 128 has all beyond, too. */
+  readonly buckets: readonly (readonly [edge: number, count: number])[];
+}
+
 export interface Status {
   readonly addresses: readonly string[];
   /** By data-plane thread. */
@@ -62,6 +70,7 @@ export interface Status {
   readonly times: Readonly<
     Record<"queue" | "connect" | "firstByte" | "session" | "handOff", TimeStatus>
   >;
+  readonly histograms: Readonly<Record<HistogramName, HistogramStatus>>;
   readonly destinations: readonly DestinationStatus[];
 }
 
@@ -77,8 +86,11 @@ export function statusOf(
   const sum = (counter: CounterName): number =>
     threads.reduce((total, each) => total + each.get(counter), 0);
   const oldestAts = threads.map((each) => each.get("oldestAt")).filter((at) => at > 0);
+  const histograms = Object.fromEntries(
+    histogramNames.map((name) => [name, Histogram.sum(threads.map((t) => t.histograms[name]))]),
+  ) as Record<HistogramName, Histogram>; // fromEntries forgets the keys it was given
   const times = (name: keyof Status["times"]): TimeStatus => {
-    const all = Histogram.sum(threads.map((each) => each.histograms[name]));
+    const all = histograms[name];
     return { p50: all.quantile(0.5), p90: all.quantile(0.9), p99: all.quantile(0.99) };
   };
   const closed = closeReasons.map((reason) => [reason, sum(`closed ${reason}`)]);
@@ -108,6 +120,9 @@ export function statusOf(
       session: times("session"),
       handOff: times("handOff"),
     },
+    histograms: Object.fromEntries(
+      histogramNames.map((name) => [name, histogramStatus(histograms[name], name)]),
+    ) as Status["histograms"], // fromEntries forgets the keys it was given
     destinations: options.destinations.map(({ backup }, row) => {
       const of = (column: "joined" | "failures" | "bytesUp" | "bytesDown"): number =>
         threads.reduce((total, each) => total + (each[column][row] ?? 0), 0);
@@ -129,6 +144,17 @@ export function statusOf(
       };
     }),
   };
+}
+
+function histogramStatus(all: Histogram, name: HistogramName): HistogramStatus {
+  const scale = name === "size" ? sizeScale : timeScale;
+  const buckets: [number, number][] = [];
+  let total = 0;
+  for (const [bucket, count] of all.counts.entries()) {
+    total += count;
+    if (count > 0) buckets.push([bucketEdge(bucket, scale), count]);
+  }
+  return { count: total, sum: all.total, buckets };
 }
 
 function stateName(state: number): DestinationStatus["state"] {

@@ -109,6 +109,7 @@ describe("imports", () => {
     const doors: Readonly<Record<string, RegExp>> = {
       citty: /^src\/cli\.ts$/,
       consola: /^src\/control\/log\.ts$/,
+      typebox: /^src\/admin\/schema\.ts$/,
       "bun:ffi": /^src\/linux\//,
       bun: /^src\//, // types of the runtime
     };

@@ -21,6 +21,7 @@ export type MistakeCode =
   | "duplicate-address"
   | "duplicate-name"
   | "loop"
+  | "no-token"
   | "not-here";
 
 export interface Mistake {

@@ -1,11 +1,13 @@
 // What the admin side (API, dashboard, console, command line) sees of a running program and may change in it. The
 // program implements it; the admin side knows nothing else of it.
 import type { CloseReason } from "../core/reason.ts";
-import type { Status } from "../status.ts";
+import type { DestinationStatus, Status } from "../status.ts";
 
 /** What a destination may be given. `drain`: no new connection; `maintenance`: no check either. */
 export const modes = ["ready", "drain", "maintenance"] as const;
 export type Mode = (typeof modes)[number];
+/** `leaving`: it was removed, and its last pairs go on. */
+export const knownModes = [...modes, "leaving"] as const;
 
 /** One destination: its name, and its listener's where several have one of that name ("" = the only one). */
 export interface DestinationRef {
@@ -13,9 +15,15 @@ export interface DestinationRef {
   readonly destination: string;
 }
 
+/** What a destination is, and what it was given. */
+export interface SteeredDestination extends DestinationStatus {
+  readonly mode: (typeof knownModes)[number];
+}
+
 export interface ListenerStatus extends Status {
   /** From the configuration; on the command line the first address. */
   readonly name: string;
+  readonly destinations: readonly SteeredDestination[];
 }
 
 export interface ReloadOutcome {

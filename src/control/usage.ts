@@ -37,13 +37,25 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
   ],
 };
 
-/** The help of one command, or of the whole program for null. */
-export function usageText(command: CommandName | null, version: string): string {
+/**
+ * The help of one command, or of the whole program for null.
+ * @param verbs those that steer a program that runs, with their help.
+ */
+export function usageText(
+  command: CommandName | null,
+  version: string,
+  verbs: readonly { readonly name: string; readonly help: string }[] = [],
+): string {
   const title = `iawlb ${version}, It Actually Works Load Balancer`;
   if (command === null) {
     const usage = `Usage: ${Object.values(synopsis).join("\n       ")}`;
     const commands = Object.entries(commandHelp).map(([name, help]) => columns(name, help));
-    return sections(title, usage, block("Commands:", commands), ...serveSections("serve"), ends);
+    const steering = block(
+      "Commands for a program that runs (iawlb COMMAND --help says more):",
+      verbs.map(({ name, help }) => columns(name, help)),
+    );
+    const blocks = [block("Commands:", commands), ...(verbs.length === 0 ? [] : [steering])];
+    return sections(title, usage, ...blocks, ...serveSections("serve"), ends);
   }
   const head = `${title}\n${commandHelp[command]}`;
   const usage = `Usage: ${synopsis[command]}`;
@@ -86,16 +98,16 @@ function exampleBlock(command: CommandName): string {
   return block("Examples:", lines);
 }
 
-function sections(...texts: readonly string[]): string {
+export function sections(...texts: readonly string[]): string {
   return texts.join("\n\n");
 }
 
-function block(title: string, lines: readonly string[]): string {
+export function block(title: string, lines: readonly string[]): string {
   return [title, ...lines].join("\n");
 }
 
 /** Term and explanation side by side; a long term has its line to itself, a long explanation is wrapped. */
-function columns(term: string, explanation: string): string {
+export function columns(term: string, explanation: string): string {
   const lines = wrap(explanation, lineWidth - termWidth);
   const indent = " ".repeat(termWidth);
   const first = `  ${term}`;

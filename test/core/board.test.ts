@@ -34,8 +34,8 @@ function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {
     views.set(`${index} failures`, numbers.failures);
     views.set(`${index} bytesUp`, numbers.bytesUp);
     views.set(`${index} bytesDown`, numbers.bytesDown);
-    for (const [name, { counts }] of Object.entries(numbers.histograms)) {
-      views.set(`${index} histogram ${name}`, counts);
+    for (const [name, histogram] of Object.entries(numbers.histograms)) {
+      views.set(`${index} histogram ${name}`, histogram.numbers);
     }
   }
   return views;
