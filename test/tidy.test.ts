@@ -110,6 +110,7 @@ describe("imports", () => {
       citty: /^src\/cli\.ts$/,
       consola: /^src\/control\/log\.ts$/,
       "bun:ffi": /^src\/linux\//,
+      uplot: /^src\/dashboard\/pages\.ts$/,
       bun: /^src\//, // types of the runtime
     };
     const isOk = ({ from, to }: Import) => {
