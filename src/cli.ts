@@ -3,6 +3,10 @@
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
+import { explainText } from "./commands/explain.ts";
+import { readTopArguments } from "./commands/top-options.ts";
+import { sourceAt } from "./commands/top-source.ts";
+import { top } from "./commands/top.ts";
 import { balance, type Hooks, ListenError, type Status } from "./balancer.ts";
 import { AccessLog } from "./control/access-log.ts";
 import { startDemo } from "./control/demo.ts";
@@ -52,6 +56,24 @@ async function demo(args: readonly string[]): Promise<void> {
     process.stdout.write(`${text}\n`);
     return { drain: stop, stop: () => balancer.stop(), status: () => balancer.status() };
   });
+}
+
+function explainCommand(args: readonly string[]): void {
+  const text = parsed(() => explainText(args));
+  if (text !== null) process.stdout.write(`${text}\n`);
+}
+
+async function topCommand(args: readonly string[]): Promise<void> {
+  const options = parsed(() => readTopArguments(args));
+  if (options === null) return;
+  const { admin, tokenFile, once } = options;
+  try {
+    const token = tokenFile === "" ? "" : (await Bun.file(tokenFile).text()).trim();
+    process.exit(await top(sourceAt(admin, token), { once }));
+  } catch (error) {
+    failure(`${admin}: ${error instanceof Error ? error.message : String(error)}`);
+    process.exit(1);
+  }
 }
 
 /** @returns what `parse` gives, or null after its mistakes were printed. */
@@ -144,6 +166,8 @@ const commands = {
   check: command("check", check),
   demo: command("demo", demo),
   ...Object.fromEntries(verbs.map((verb) => [verb.name, verbCommand(verb)])),
+  top: command("top", topCommand),
+  explain: command("explain", explainCommand),
 };
 
 const main = defineCommand({

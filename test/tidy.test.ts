@@ -111,6 +111,7 @@ describe("imports", () => {
       consola: /^src\/control\/log\.ts$/,
       typebox: /^src\/admin\/schema\.ts$/,
       "bun:ffi": /^src\/linux\//,
+      uplot: /^src\/dashboard\/pages\.ts$/,
       bun: /^src\//, // types of the runtime
     };
     const isOk = ({ from, to }: Import) => {

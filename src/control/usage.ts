@@ -2,18 +2,22 @@
 
 import { optionTable, suffixTable } from "./options.ts";
 
-export type CommandName = "serve" | "check" | "demo";
+export type CommandName = "serve" | "check" | "demo" | "top" | "explain";
 
 export const commandHelp: Readonly<Record<CommandName, string>> = {
   serve: "listen and pass connections on (the default)",
   check: "say what would run, or what is wrong, and run nothing",
   demo: "three small HTTP destinations with the balancer in front of them",
+  top: "a running balancer in this terminal, once a second",
+  explain: "what a word or the letters of an access line mean, and what to do",
 };
 
 const synopsis: Readonly<Record<CommandName, string>> = {
   serve: "iawlb [serve] [options] LISTEN DEST...",
   check: "iawlb check [--json] [options] LISTEN DEST...",
   demo: "iawlb demo [--port N]",
+  top: "iawlb top --admin ADDR [--admin-token-file FILE] [--once]",
+  explain: "iawlb explain [--json] [CODE...]",
 };
 
 const examples: Readonly<Record<CommandName, readonly (readonly [string, string])[]>> = {
@@ -35,6 +39,29 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
     ["iawlb demo --port 9000", "on port 9000"],
   ],
+  top: [
+    ["iawlb top --admin unix:/run/iawlb.sock", "by the balancer's admin socket"],
+    ["iawlb top --admin 127.0.0.1:9000 --once", "one table in plain lines, and the end"],
+  ],
+  explain: [
+    ["iawlb explain", "all of them, a line each"],
+    ["iawlb explain queue-timeout sQ ECONNREFUSED", "a reason, a state, and why a connect failed"],
+  ],
+};
+
+/** Options of commands that run no balancer of their own. */
+const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string])[]>> = {
+  demo: [["--port N", "port to listen on; 0 picks one"]],
+  top: [
+    ["--admin ADDR", "the balancer's admin side: unix:PATH, HOST:PORT or PORT"],
+    ["--admin-token-file FILE", "its token, where one is wanted"],
+    ["--once", "one table in plain lines, and the end"],
+    [
+      "",
+      "keys: up, down or k, j select; s sorts; d drain, r ready, m maintenance; l the next listener; q ends",
+    ],
+  ],
+  explain: [["--json", "say it as JSON"]],
 };
 
 /**
@@ -59,9 +86,10 @@ export function usageText(
   }
   const head = `${title}\n${commandHelp[command]}`;
   const usage = `Usage: ${synopsis[command]}`;
-  if (command !== "demo") return sections(head, usage, ...serveSections(command), ends);
-  const options = block("Options:", [columns("--port N", "port to listen on; 0 picks one"), flags]);
-  return sections(head, usage, options, exampleBlock("demo"));
+  const own = ownOptions[command];
+  if (own === undefined) return sections(head, usage, ...serveSections(command), ends);
+  const rows = own.map(([term, explanation]) => columns(term, explanation));
+  return sections(head, usage, block("Options:", [...rows, flags]), exampleBlock(command));
 }
 
 /** What is said to someone who gave no argument at all. */
