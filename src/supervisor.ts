@@ -26,6 +26,9 @@ export interface SupervisorEvents {
 /** What the threads of a plan share; each gets its own number and wake descriptor. */
 export type CommonPlan = Omit<ThreadPlan, "thread" | "wakeFds" | "wakeFd">;
 
+/** After these a thread that dies is not replaced. */
+const enders: ReadonlySet<ThreadCommand["kind"]> = new Set(["drain", "hand-over", "stop"]);
+
 interface Member {
   worker: Worker;
   commands: MessagePort;
@@ -98,7 +101,7 @@ export class Supervisor {
 
   send(command: ThreadCommand): void {
     if (command.kind === "addresses") this.addresses.set(command.row, command);
-    else this.ending = true;
+    if (enders.has(command.kind)) this.ending = true;
     this.members.forEach((each, thread) => {
       each.commands.postMessage(command, []);
       this.wake(thread);

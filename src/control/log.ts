@@ -57,6 +57,8 @@ export function report(event: BalancerEvent): void {
       return failure(`cannot dial, and no destination is to blame: ${event.cause}`);
     case "draining":
       return info(`draining: ${event.pairs} open go on, ${event.waiting} waiting refused`);
+    case "handed-over":
+      return info(`handed over: ${event.pairs} open and ${event.waiting} waiting go on here`);
     case "drained":
       return info(event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`);
     case "warning":

@@ -2,17 +2,19 @@
 
 import { optionTable, suffixTable } from "./options.ts";
 
-export type CommandName = "serve" | "check" | "demo";
+export type CommandName = "serve" | "check" | "upgrade" | "demo";
 
 export const commandHelp: Readonly<Record<CommandName, string>> = {
   serve: "listen and pass connections on (the default)",
   check: "say what would run, or what is wrong, and run nothing",
+  upgrade: "have a running balancer replaced by the program that is now in its place",
   demo: "three small HTTP destinations with the balancer in front of them",
 };
 
 const synopsis: Readonly<Record<CommandName, string>> = {
   serve: "iawlb [serve] [options] LISTEN DEST...",
   check: "iawlb check [--json] [options] LISTEN DEST...",
+  upgrade: "iawlb upgrade --pid N",
   demo: "iawlb demo [--port N]",
 };
 
@@ -31,6 +33,7 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
     ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
     ["iawlb check --json 8080 3001", "the same for programs"],
   ],
+  upgrade: [["iawlb upgrade --pid 4711", "as SIGUSR2 does; exit code 0 once the new one serves"]],
   demo: [
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
     ["iawlb demo --port 9000", "on port 9000"],
@@ -47,10 +50,20 @@ export function usageText(command: CommandName | null, version: string): string 
   }
   const head = `${title}\n${commandHelp[command]}`;
   const usage = `Usage: ${synopsis[command]}`;
-  if (command !== "demo") return sections(head, usage, ...serveSections(command), ends);
-  const options = block("Options:", [columns("--port N", "port to listen on; 0 picks one"), flags]);
-  return sections(head, usage, options, exampleBlock("demo"));
+  if (command === "serve" || command === "check") {
+    return sections(head, usage, ...serveSections(command), ends);
+  }
+  const options = block("Options:", [
+    columns(onlyOption[command].name, onlyOption[command].help),
+    flags,
+  ]);
+  return sections(head, usage, options, exampleBlock(command));
 }
+
+const onlyOption = {
+  demo: { name: "--port N", help: "port to listen on; 0 picks one" },
+  upgrade: { name: "--pid N", help: "the process to upgrade" },
+} as const;
 
 /** What is said to someone who gave no argument at all. */
 export function shortUsage(): string {
@@ -131,6 +144,7 @@ const ends = block("Signals and exit codes:", [
   columns("the second of them", "ends at once, with 143 or 130"),
   columns("SIGHUP", "is ignored"),
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
+  columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),
   columns("1", "cannot run: the address cannot be had"),
   columns("2", "mistakes in the arguments, each named"),
