@@ -10,7 +10,8 @@ import { newClientTable } from "./control/client-limits.ts";
 import { Board } from "./core/board.ts";
 import type { ClientTable } from "./core/clients.ts";
 import type { Target } from "./engine/dial.ts";
-import { ListenError } from "./engine/listen.ts";
+import { ListenError, type ListeningDescriptor } from "./engine/listen.ts";
+import type { Inheritance } from "./inherited.ts";
 import { libc, type Libc } from "./linux/libc.ts";
 import { inTurn, isOurs, listenTargets, openAll, type OpenListener } from "./listening.ts";
 import { requireSystem, systemLimits } from "./system.ts";
@@ -32,6 +33,12 @@ export interface Balancer {
   /** Of the first address; 0 for a unix socket. */
   readonly port: number;
   status(): Status;
+  /** What it listens on, for a successor; empty without libc. */
+  readonly descriptors: readonly ListeningDescriptor[];
+  /** Fulfils once every thread has answered. */
+  answers(): Promise<void>;
+  /** A successor accepts: stops accepting, and ends when the last that is open or waits has ended by itself. */
+  handOver(): Promise<void>;
   /** Stops accepting, refuses what waits, lets pairs finish up to `drainMs`, cuts the rest. */
   drain(): Promise<void>;
   /** Ends everything now. */
@@ -42,6 +49,8 @@ export interface Balancer {
 export type BalanceOptions = GivenOptions & {
   /** false: dial and listen without libc, as on systems that lack it. */
   readonly libc?: boolean;
+  /** Listening descriptors that were there before; what is wanted and not among them is opened. */
+  readonly inheritance?: Inheritance;
 };
 
 /**
@@ -57,7 +66,7 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
     safeHooks.event?.({ kind: "warning", message }),
   );
   const running = new Running({ ...options, connectionCountMax }, checkCountMax, c, safeHooks);
-  await running.start();
+  await running.start(given.inheritance ?? null);
   return running;
 }
 
@@ -78,6 +87,7 @@ class Running implements Balancer {
   private readonly destinationNames: readonly string[];
   private threads: Threads | null = null;
   private listeners: readonly OpenListener[] = [];
+  descriptors: readonly ListeningDescriptor[] = [];
   /** Addresses of each destination, by row. */
   private readonly targets: Target[][];
   /** Where it listens, once it does. */
@@ -90,7 +100,12 @@ class Running implements Balancer {
   private draining: Promise<void> | null = null;
   private readonly emptyThreads = new Set<number>();
   private readonly stoppedThreads = new Set<number>();
-  private onEmpty: (() => void) | null = null;
+  private readonly empty = Promise.withResolvers<void>();
+  private handingOver: Promise<void> | null = null;
+  /** Threads that have not answered the last question, and who waits for them. */
+  private readonly unanswered = new Set<number>();
+  private question = 0;
+  private onAnswered: (() => void) | null = null;
   private onStopped: (() => void) | null = null;
   private stopping: Promise<void> | null = null;
 
@@ -132,10 +147,10 @@ class Running implements Balancer {
     return this.listeners[0]?.port ?? 0;
   }
 
-  async start(): Promise<void> {
+  async start(inheritance: Inheritance | null): Promise<void> {
     await this.names.lookUp();
     try {
-      await this.startThreads(await listenTargets(this.options.listen));
+      await this.startThreads(await listenTargets(this.options.listen), inheritance);
     } catch (error) {
       await this.stop();
       throw error;
@@ -149,6 +164,21 @@ class Running implements Balancer {
     const { board, destinationNames, options, addresses } = this;
     const checkFaultOf = (row: number) => this.watch.causeOf(row);
     return statusOf(board, destinationNames, addresses, options, performance.now(), checkFaultOf);
+  }
+
+  answers(): Promise<void> {
+    const answered = new Promise<void>((done) => (this.onAnswered = done));
+    this.question += 1;
+    for (let thread = 0; thread < this.options.threadCount; thread += 1) {
+      this.unanswered.add(thread);
+    }
+    this.threads?.send({ kind: "ask", question: this.question });
+    return answered;
+  }
+
+  handOver(): Promise<void> {
+    this.handingOver ??= this.handOverOnce();
+    return this.handingOver;
   }
 
   drain(): Promise<void> {
@@ -171,7 +201,7 @@ class Running implements Balancer {
     this.threads?.drainRecords();
     const dropped = this.threads?.dropped ?? 0;
     if (dropped > 0) this.warn(`${dropped} access records found no room on their way`);
-    this.onEmpty?.();
+    this.empty.resolve();
     await this.threads?.close();
   }
 
@@ -179,11 +209,10 @@ class Running implements Balancer {
     this.watch.close();
     const waiting = this.board.total("queued");
     this.tell({ kind: "draining", pairs: this.board.total("open") - waiting, waiting });
-    const empty = new Promise<void>((done) => (this.onEmpty = done));
     for (const listener of this.listeners) listener.close(); // each thread's own accepts what is queued, then stops
     this.threads?.send({ kind: "drain" });
-    const timer = setTimeout(() => this.onEmpty?.(), this.options.drainMs);
-    await empty;
+    const timer = setTimeout(() => this.empty.resolve(), this.options.drainMs);
+    await this.empty.promise;
     clearTimeout(timer);
     if (this.stopping !== null) return this.stopping; // cut short
     const cut = this.board.total("open");
@@ -191,11 +220,29 @@ class Running implements Balancer {
     this.tell({ kind: "drained", cut });
   }
 
+  /** Checks and names go on: those who are still here need them. */
+  private async handOverOnce(): Promise<void> {
+    const waiting = this.board.total("queued");
+    this.tell({ kind: "handed-over", pairs: this.board.total("open") - waiting, waiting });
+    for (const descriptor of this.descriptors) descriptor.leaveFile();
+    for (const listener of this.listeners) listener.close();
+    this.threads?.send({ kind: "hand-over" });
+    await this.empty.promise;
+    if (this.draining !== null) return this.draining; // it has a deadline by now
+    if (this.stopping !== null) return this.stopping;
+    await this.stop();
+    this.tell({ kind: "drained", cut: 0 });
+  }
+
   private onThreadEvent(event: ThreadEvent, thread: number): void {
     const count = this.options.threadCount;
     switch (event.kind) {
       case "empty":
-        if (this.emptyThreads.add(thread).size === count) this.onEmpty?.();
+        if (this.emptyThreads.add(thread).size === count) this.empty.resolve();
+        return;
+      case "answer":
+        if (event.question === this.question) this.unanswered.delete(thread);
+        if (this.unanswered.size === 0) this.onAnswered?.();
         return;
       case "stopped":
         if (this.stoppedThreads.add(thread).size === count) this.onStopped?.();
@@ -219,10 +266,14 @@ class Running implements Balancer {
     this.hooks.access?.(withNames(record, this.destinationNames, this.addresses));
   }
 
-  private async startThreads(wanted: readonly Target[]): Promise<void> {
+  private async startThreads(
+    wanted: readonly Target[],
+    inheritance: Inheritance | null,
+  ): Promise<void> {
     const { c, options, board } = this;
-    const descriptors = c === null ? [] : openAll(c, wanted, options.backlogCount);
+    const descriptors = c === null ? [] : openAll(c, wanted, options.backlogCount, inheritance);
     this.listeners = descriptors;
+    this.descriptors = descriptors;
     this.refuseLoops(wanted);
     const plan: CommonPlan = {
       options,

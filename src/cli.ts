@@ -12,11 +12,15 @@ import { AccessLog } from "./control/access-log.ts";
 import { startDemo } from "./control/demo.ts";
 import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
 import { type Mistake, type Options, OptionsError } from "./control/options.ts";
-import { parseDemoOptions, parseOptions } from "./control/options.ts";
+import { parseDemoOptions, parseOptions, parseUpgradeOptions } from "./control/options.ts";
 import { planJson, planText } from "./control/plan.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
 import { ownConsole, runVerb, verbs, verbUsage } from "./commands/verbs.ts";
 import type { Verb } from "./commands/verb.ts";
+import { libc } from "./linux/libc.ts";
+import { Succession, type Succeeded } from "./succession.ts";
+import { askToUpgrade } from "./upgrade-command.ts";
+import { ownCommand } from "./upgrade.ts";
 
 const stdoutFd = 1;
 /** Under `bun run` one Ctrl-C comes twice: from the terminal, and passed on. So soon a second one is the same. */
@@ -29,9 +33,17 @@ async function serve(args: readonly string[]): Promise<void> {
   const options = parsed(() => parseOptions(args));
   if (options === null) return;
   setLogLevel(options.logLevel);
-  await runUntilSignal(options.accessLog, async (hooks) => {
-    const balancer = await balance(options, hooks);
+  const succession = new Succession(process.env, libc, started);
+  await runUntilSignal(options.accessLog, succession, async (hooks) => {
+    const balancer = await balance({ ...options, inheritance: succession.inheritance }, hooks);
     return {
+      succeeded: {
+        addresses: balancer.addresses,
+        descriptors: balancer.descriptors,
+        upgradeMs: options.upgradeMs,
+        answers: () => balancer.answers(),
+        handOver: () => balancer.handOver(),
+      },
       drain: () => balancer.drain(),
       stop: () => balancer.stop(),
       status: () => balancer.status(),
@@ -51,10 +63,15 @@ function check(args: readonly string[]): void {
 async function demo(args: readonly string[]): Promise<void> {
   const options = parsed(() => parseDemoOptions(args));
   if (options === null) return;
-  await runUntilSignal("logfmt", async (hooks) => {
+  await runUntilSignal("logfmt", null, async (hooks) => {
     const { balancer, text, stop } = await startDemo(options.port, hooks);
     process.stdout.write(`${text}\n`);
-    return { drain: stop, stop: () => balancer.stop(), status: () => balancer.status() };
+    return {
+      succeeded: null,
+      drain: stop,
+      stop: () => balancer.stop(),
+      status: () => balancer.status(),
+    };
   });
 }
 
@@ -74,6 +91,15 @@ async function topCommand(args: readonly string[]): Promise<void> {
     failure(`${admin}: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
   }
+}
+
+async function upgradeOther(args: readonly string[]): Promise<void> {
+  const options = parsed(() => parseUpgradeOptions(args));
+  if (options === null) return;
+  const { done, words } = await askToUpgrade(options.pid);
+  if (done) process.stdout.write(`${words}\n`);
+  else failure(words);
+  process.exitCode = done ? 0 : 1;
 }
 
 /** @returns what `parse` gives, or null after its mistakes were printed. */
@@ -98,6 +124,8 @@ function printMistakesAsJson(mistakes: readonly Mistake[]): void {
 }
 
 interface Program {
+  /** null = it cannot be succeeded. */
+  readonly succeeded: Succeeded | null;
   /** Ends in order. */
   drain(): Promise<void>;
   /** Ends now. */
@@ -108,30 +136,44 @@ interface Program {
 /** Starts a program; the first SIGTERM or SIGINT ends it in order, the second, or one before it runs, at once. */
 async function runUntilSignal(
   format: Options["accessLog"],
+  succession: Succession | null,
   start: (hooks: Hooks) => Promise<Program>,
 ): Promise<void> {
   const log = format === "off" ? null : new AccessLog(stdoutFd, format, warning);
+  if (succession?.inheritance.hasPredecessor === true) log?.share();
   let program: Program | null = null;
   let drainingSince: number | null = null;
+  let ending: Promise<void> | null = null;
+  const endAfter = (ended: Promise<unknown>): void => void (ending ??= exitAfter(ended, log));
   const onSignal = (signal: keyof typeof signalNumbers): void => {
     const now = performance.now();
     if (drainingSince !== null && now - drainingSince < signalEchoMs) return;
     if (program === null || drainingSince !== null) {
       process.exitCode = 128 + signalNumbers[signal];
+      succession?.kill();
       return endNow(process.exitCode, log, program?.stop());
     }
     drainingSince = now;
-    void drainAndExit(program, log);
+    endAfter(Promise.all([program.drain(), succession?.stop()]));
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   process.on("SIGHUP", () => info("SIGHUP is ignored"));
+  process.on("SIGUSR2", () => {
+    const succeeded = program?.succeeded ?? null;
+    if (succession === null || succeeded === null || drainingSince !== null) {
+      return warning("no upgrade: this process does not serve, or is a demo");
+    }
+    log?.share();
+    void succession.upgrade(succeeded, endAfter);
+  });
   process.on("SIGUSR1", () => {
     if (program !== null) tell(`status: ${JSON.stringify(program.status())}`);
   });
   const access = log === null ? {} : { access: log.push.bind(log) };
   try {
     program = await start({ ...access, event: report });
+    if (program.succeeded !== null) await succession?.onServing(program.succeeded);
   } catch (error) {
     if (error instanceof OptionsError) {
       printMistakes(error.mistakes);
@@ -153,8 +195,8 @@ function endNow(code: number, log: AccessLog | null, stopped?: Promise<void>): v
     .then(end);
 }
 
-async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {
-  await program.drain();
+async function exitAfter(ended: Promise<unknown>, log: AccessLog | null): Promise<void> {
+  await ended;
   if (process.exitCode !== undefined) return; // a second signal is ending it
   await log?.close();
   if (log !== null && log.dropped > 0) warning(`${log.dropped} access lines were not written`);
@@ -164,6 +206,7 @@ async function drainAndExit(program: Program, log: AccessLog | null): Promise<vo
 const commands = {
   serve: command("serve", serve),
   check: command("check", check),
+  upgrade: command("upgrade", upgradeOther),
   demo: command("demo", demo),
   ...Object.fromEntries(verbs.map((verb) => [verb.name, verbCommand(verb)])),
   top: command("top", topCommand),
@@ -213,6 +256,9 @@ async function showUsage(of: { readonly meta?: unknown }): Promise<void> {
       : verbUsage(verb, manifest.version);
   process.stdout.write(`${text}\n`);
 }
+
+/** What an upgrade starts: this program again, as it is then. */
+const started = ownCommand(process, Bun.main, process.cwd());
 
 // Nobody may be reading stdout (`| head`); that ends the lines, not the balancer.
 process.stdout.on("error", () => {});

@@ -27,7 +27,7 @@ export interface SupervisorEvents {
 export type CommonPlan = Omit<ThreadPlan, "thread" | "wakeFds" | "wakeFd">;
 
 /** After these a thread that dies is not replaced. */
-const enders: ReadonlySet<ThreadCommand["kind"]> = new Set(["drain", "stop"]);
+const enders: ReadonlySet<ThreadCommand["kind"]> = new Set(["drain", "hand-over", "stop"]);
 
 interface Member {
   worker: Worker;

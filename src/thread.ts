@@ -63,6 +63,10 @@ export type ThreadCommand =
   | { readonly kind: "cut"; readonly row: number }
   /** Accepts no more, refuses who waits; what is open goes on. */
   | { readonly kind: "drain" }
+  /** Accepts no more, for a successor does; what is open or waits goes on. */
+  | { readonly kind: "hand-over" }
+  /** Says that it still turns. */
+  | { readonly kind: "ask"; readonly question: number }
   /** Cuts what is left and ends. */
   | { readonly kind: "stop" };
 
@@ -73,6 +77,7 @@ export type ThreadEvent =
   | { readonly kind: "fault"; readonly message: string }
   /** It was asked to drain, and nothing is open any more. */
   | { readonly kind: "empty" }
+  | { readonly kind: "answer"; readonly question: number }
   | { readonly kind: "stopped" };
 
 export interface ThreadLink {
@@ -93,6 +98,7 @@ export class DataThread {
   private readonly destinations: Destinations;
   private readonly listening: { stop(): void }[] = [];
   private draining = false;
+  private refusesWaiting = false;
   private broken: AssertionError | null = null;
   private readonly refusals: Refusals;
   private readonly afterTurn: Alarm;
@@ -196,7 +202,12 @@ export class DataThread {
       case "cut":
         return this.plane.cutDestination(command.row, "destination-down");
       case "drain":
+        this.refusesWaiting = true;
         return this.drain();
+      case "hand-over":
+        return this.drain();
+      case "ask":
+        return this.link.tell({ kind: "answer", question: command.question });
       case "stop":
         return this.stop();
     }
@@ -222,7 +233,7 @@ export class DataThread {
     }
     this.stopListening();
     this.plane.pull(); // those that a batch still holds are not refused for want of a flush
-    this.plane.refuseNew();
+    if (this.refusesWaiting) this.plane.refuseNew();
     this.draining = true;
     if (this.plane.pairs.size === 0) this.link.tell({ kind: "empty" });
   }

@@ -57,6 +57,8 @@ export function wordsOf(event: BalancerEvent): string {
       return `cannot dial, and no destination is to blame: ${event.cause}`;
     case "draining":
       return `draining: ${event.pairs} open go on, ${event.waiting} waiting refused`;
+    case "handed-over":
+      return `handed over: ${event.pairs} open and ${event.waiting} waiting go on here`;
     case "drained":
       return event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`;
     case "warning":
@@ -74,6 +76,7 @@ const eventLevels: Readonly<Record<BalancerEvent["kind"], Level>> = {
   "queue-clear": "info",
   "local-fault": "error",
   draining: "info",
+  "handed-over": "info",
   drained: "info",
   warning: "warn",
 };

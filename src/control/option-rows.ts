@@ -158,6 +158,14 @@ export const optionRows: readonly Row[] = [
     read: duration(0),
   },
   {
+    name: "upgrade-timeout",
+    key: "upgradeMs",
+    placeholder: "TIME",
+    initial: "30s",
+    help: "how long the new program of an upgrade may take until it serves; then it is ended",
+    read: duration(1),
+  },
+  {
     name: "backlog",
     key: "backlogCount",
     placeholder: "N",

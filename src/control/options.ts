@@ -66,7 +66,13 @@ export type GivenOptions = { readonly [K in keyof Settings]?: Settings[K] | stri
  * @throws OptionsError with all mistakes.
  */
 export function readOptions(given: GivenOptions): Options {
-  const known = ["listen", "destinations", "libc", ...optionRows.map((row) => row.key)];
+  const known = [
+    "listen",
+    "destinations",
+    "libc",
+    "inheritance",
+    ...optionRows.map((row) => row.key),
+  ];
   const unknown = Object.keys(given).filter((key) => !known.includes(key));
   if (unknown.length > 0) throw new OptionsError(unknown.map((key) => unknownKey(key, known)));
   const args: string[] = [];
@@ -110,6 +116,30 @@ export function parseDemoOptions(args: readonly string[]): { readonly port: numb
   if (mistakes.length > 0) throw new OptionsError(mistakes);
   return { port: given.get("port") ?? null };
 }
+
+/**
+ * Reads the arguments of `iawlb upgrade`.
+ * @returns the process to upgrade.
+ * @throws OptionsError with all mistakes, in the order of the arguments.
+ */
+export function parseUpgradeOptions(args: readonly string[]): { readonly pid: number } {
+  const mistakes: Mistake[] = [];
+  const rows = [{ name: "pid", read: (text: string) => readCount(text, 1, pidMax) }];
+  const given = walk(args, rows, mistakes, (argument) => {
+    const { fault } = bad("unexpected-argument", "is not needed", "upgrade takes --pid N alone");
+    mistakes.push(mistakeIn(argument, fault));
+  });
+  const pid = given.get("pid");
+  if (pid !== undefined && mistakes.length === 0) return { pid };
+  if (mistakes.length === 0) {
+    const { fault } = bad("missing-value", "is missing", "the number of the process is needed");
+    mistakes.push(mistakeIn("--pid", fault));
+  }
+  throw new OptionsError(mistakes);
+}
+
+/** The largest number of a process. Source: proc(5), pid_max. */
+const pidMax = 2 ** 22;
 
 interface Readable<V> {
   readonly name: string;

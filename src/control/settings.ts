@@ -51,6 +51,8 @@ export interface Settings extends Limits, HealthSettings {
   readonly engine: EngineName;
   /** How long open pairs may go on once stopping has begun; 0 = they are cut at once. */
   readonly drainMs: number;
+  /** How long the new program of an upgrade may take until it serves. */
+  readonly upgradeMs: number;
   /** Connections that the kernel holds until they are accepted. */
   readonly backlogCount: number;
   readonly accessLog: AccessLogFormat;

@@ -2,11 +2,12 @@
 
 import { optionTable, suffixTable } from "./options.ts";
 
-export type CommandName = "serve" | "check" | "demo" | "top" | "explain";
+export type CommandName = "serve" | "check" | "upgrade" | "demo" | "top" | "explain";
 
 export const commandHelp: Readonly<Record<CommandName, string>> = {
   serve: "listen and pass connections on (the default)",
   check: "say what would run, or what is wrong, and run nothing",
+  upgrade: "have a running balancer replaced by the program that is now in its place",
   demo: "three small HTTP destinations with the balancer in front of them",
   top: "a running balancer in this terminal, once a second",
   explain: "what a word or the letters of an access line mean, and what to do",
@@ -15,6 +16,7 @@ export const commandHelp: Readonly<Record<CommandName, string>> = {
 const synopsis: Readonly<Record<CommandName, string>> = {
   serve: "iawlb [serve] [options] LISTEN DEST...",
   check: "iawlb check [--json] [options] LISTEN DEST...",
+  upgrade: "iawlb upgrade --pid N",
   demo: "iawlb demo [--port N]",
   top: "iawlb top --admin ADDR [--admin-token-file FILE] [--once]",
   explain: "iawlb explain [--json] [CODE...]",
@@ -35,6 +37,7 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
     ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
     ["iawlb check --json 8080 3001", "the same for programs"],
   ],
+  upgrade: [["iawlb upgrade --pid 4711", "as SIGUSR2 does; exit code 0 once the new one serves"]],
   demo: [
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
     ["iawlb demo --port 9000", "on port 9000"],
@@ -52,6 +55,7 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
 /** Options of commands that run no balancer of their own. */
 const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string])[]>> = {
   demo: [["--port N", "port to listen on; 0 picks one"]],
+  upgrade: [["--pid N", "the process to upgrade"]],
   top: [
     ["--admin ADDR", "the balancer's admin side: unix:PATH, HOST:PORT or PORT"],
     ["--admin-token-file FILE", "its token, where one is wanted"],
@@ -171,6 +175,7 @@ const ends = block("Signals and exit codes:", [
   columns("the second of them", "ends at once, with 143 or 130"),
   columns("SIGHUP", "is ignored"),
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
+  columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),
   columns("1", "cannot run: the address cannot be had"),
   columns("2", "mistakes in the arguments, each named"),
