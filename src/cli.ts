@@ -4,12 +4,14 @@
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
 import { balance, type Hooks, ListenError, type Status } from "./balancer.ts";
+import { check as checkConfiguration, checkOptions } from "./config/check.ts";
+import { readConfiguration } from "./config/config.ts";
+import { saysWhatToRun } from "./config/environment.ts";
 import { AccessLog } from "./control/access-log.ts";
 import { startDemo } from "./control/demo.ts";
 import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
 import { type Mistake, type Options, OptionsError } from "./control/options.ts";
-import { parseDemoOptions, parseOptions } from "./control/options.ts";
-import { planJson, planText } from "./control/plan.ts";
+import { parseDemoOptions } from "./control/options.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
 
 const stdoutFd = 1;
@@ -20,9 +22,19 @@ const lastLinesMs = 100;
 const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
 
 async function serve(args: readonly string[]): Promise<void> {
-  const options = parsed(() => parseOptions(args));
-  if (options === null) return;
-  setLogLevel(options.logLevel);
+  const configuration = await parsed(() => readConfiguration(args, process.env));
+  if (configuration === null) return;
+  setLogLevel(configuration.program.logLevel);
+  printWarnings(configuration.warnings);
+  const [first, ...others] = configuration.listeners;
+  if (first === undefined || others.length > 0) {
+    failure(
+      `${configuration.listeners.length} listeners in one process come with the program of them`,
+    );
+    process.exitCode = 1;
+    return;
+  }
+  const { options } = first;
   await runUntilSignal(options.accessLog, async (hooks) => {
     const balancer = await balance(options, hooks);
     return {
@@ -33,17 +45,22 @@ async function serve(args: readonly string[]): Promise<void> {
   });
 }
 
-function check(args: readonly string[]): void {
-  const asJson = args.includes("--json");
-  const rest = args.filter((argument) => argument !== "--json");
-  const print = asJson ? planJson : planText;
-  const onMistakes = asJson ? printMistakesAsJson : printMistakes;
-  const options = parsed(() => parseOptions(rest), onMistakes);
-  if (options !== null) process.stdout.write(`${print(options)}\n`);
+async function check(args: readonly string[]): Promise<void> {
+  const options = checkOptions(args);
+  const onMistakes = options.json ? printMistakesAsJson : printMistakes;
+  const result = await parsed(() => checkConfiguration(options, process.env), onMistakes);
+  if (result === null) return;
+  if (result.mistakes.length > 0) {
+    onMistakes(result.mistakes);
+    process.exitCode = 2;
+    return;
+  }
+  printWarnings(result.warnings);
+  process.stdout.write(`${result.text}\n`);
 }
 
 async function demo(args: readonly string[]): Promise<void> {
-  const options = parsed(() => parseDemoOptions(args));
+  const options = await parsed(() => parseDemoOptions(args));
   if (options === null) return;
   await runUntilSignal("logfmt", async (hooks) => {
     const { balancer, text, stop } = await startDemo(options.port, hooks);
@@ -53,9 +70,12 @@ async function demo(args: readonly string[]): Promise<void> {
 }
 
 /** @returns what `parse` gives, or null after its mistakes were printed. */
-function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
+async function parsed<T>(
+  parse: () => T | Promise<T>,
+  onMistakes = printMistakes,
+): Promise<T | null> {
   try {
-    return parse();
+    return await parse();
   } catch (error) {
     if (!(error instanceof OptionsError)) throw error;
     onMistakes(error.mistakes);
@@ -67,6 +87,10 @@ function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
 function printMistakes(mistakes: readonly Mistake[]): void {
   for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
   tell("all options: iawlb --help");
+}
+
+function printWarnings(warnings: readonly Mistake[]): void {
+  for (const { message } of warnings) warning(message);
 }
 
 function printMistakesAsJson(mistakes: readonly Mistake[]): void {
@@ -176,7 +200,7 @@ async function showUsage(of: { readonly meta?: unknown }): Promise<void> {
 process.stdout.on("error", () => {});
 
 const args = process.argv.slice(2);
-if (args.length === 0) {
+if (args.length === 0 && !saysWhatToRun(process.env)) {
   tell(shortUsage());
   process.exitCode = 2;
 } else {

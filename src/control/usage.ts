@@ -11,8 +11,8 @@ export const commandHelp: Readonly<Record<CommandName, string>> = {
 };
 
 const synopsis: Readonly<Record<CommandName, string>> = {
-  serve: "iawlb [serve] [options] LISTEN DEST...",
-  check: "iawlb check [--json] [options] LISTEN DEST...",
+  serve: "iawlb [serve] [options] LISTEN DEST...\n       iawlb [serve] --config FILE [options]",
+  check: "iawlb check [options] LISTEN DEST...\n       iawlb check --config FILE [options]",
   demo: "iawlb demo [--port N]",
 };
 
@@ -30,6 +30,7 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
   check: [
     ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
     ["iawlb check --json 8080 3001", "the same for programs"],
+    ["iawlb check --print 8080 3001", "as a file, with where each value came from"],
   ],
   demo: [
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
@@ -54,15 +55,25 @@ export function usageText(command: CommandName | null, version: string): string 
 
 /** What is said to someone who gave no argument at all. */
 export function shortUsage(): string {
-  return `Usage: ${synopsis.serve}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
+  const [first = ""] = synopsis.serve.split("\n");
+  return `Usage: ${first}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
 }
 
 function serveSections(command: CommandName): string[] {
   const suffixes = suffixTable().map((row) => columns(row.suffix, row.help));
   const options = optionTable().map((row) =>
-    columns(`${row.option} ${row.placeholder}`, `${row.help} (default${together}${row.default})`),
+    columns(
+      `${row.option} ${row.placeholder}`.trimEnd(),
+      `${row.help} (default${together}${row.default})`,
+    ),
   );
-  if (command === "check") options.push(columns("--json", "say it as JSON, on stdout"));
+  if (command === "check") {
+    options.push(
+      columns("--json", "say it as JSON, on stdout"),
+      columns("--print", "say it as a file, with where each value came from"),
+      columns("--strict", "what is allowed and hardly meant is a mistake, too"),
+    );
+  }
   return [
     block("LISTEN is where clients come in:", [
       columns("8080", "every interface, IPv6 and IPv4; port 0 picks one"),
@@ -76,6 +87,10 @@ function serveSections(command: CommandName): string[] {
     block("Options, as --name value or --name=value (TIME is 500ms, 15s, 5m or 1h):", [
       ...options,
       flags,
+    ]),
+    block("Every option is IAWLB_NAME in the environment, too:", [
+      columns("IAWLB_SLOTS=4", "is --slots 4, unless that is given; a file counts less"),
+      columns("IAWLB_LISTEN", "and IAWLB_DESTINATIONS, spaces between, are the addresses"),
     ]),
     exampleBlock(command),
   ];
@@ -133,5 +148,5 @@ const ends = block("Signals and exit codes:", [
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
   columns("0", "done"),
   columns("1", "cannot run: the address cannot be had"),
-  columns("2", "mistakes in the arguments, each named"),
+  columns("2", "mistakes in the arguments or the file, each named"),
 ]);
