@@ -3,6 +3,7 @@ export { balance, ListenError } from "./balancer.ts";
 export type { BalanceOptions, Balancer, BalancerEvent, Hooks } from "./balancer.ts";
 export type { DestinationStatus, Status, TimeStatus } from "./status.ts";
 export type { AccessRecord } from "./control/access-log.ts";
+export type { ConfigurationFile } from "./config/schema.ts";
 export { OptionsError } from "./control/options.ts";
 export type { Address, DestinationOptions, Mistake, Options } from "./control/options.ts";
 export { closeReasons } from "./core/reason.ts";

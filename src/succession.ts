@@ -24,6 +24,8 @@ export class Succession {
   private readonly c: Libc | null;
   private readonly environment: Environment;
   private readonly command: readonly string[];
+  /** What is left to a successor. */
+  private readonly left: Environment = {};
   private upgrading: Upgrade | null = null;
   /** Another process accepts in our place. */
   private isOver = false;
@@ -35,6 +37,11 @@ export class Succession {
     this.command = command;
     this.inheritance = inherited(environment, c, warning);
     this.manager = new ServiceManager(environment, c);
+  }
+
+  /** A variable that a successor is given. */
+  leave(name: string, value: string): void {
+    this.left[name] = value;
   }
 
   /** The program serves. @returns when nobody else does in its place. */
@@ -60,7 +67,7 @@ export class Succession {
     this.upgrading = upgrade({
       descriptors: program.descriptors,
       command: this.command,
-      environment: { ...this.environment, ...this.manager.variables },
+      environment: { ...this.environment, ...this.left, ...this.manager.variables },
       timeoutMs: program.upgradeMs,
       onReady: ({ pid, letGo, ended }) => {
         this.isOver = true;

@@ -58,7 +58,13 @@ export async function spawnBalancer(
   const child = Bun.spawn([...command, ...args], {
     stdio: ["ignore", options.stdout ?? "pipe", "pipe", ...(options.given ?? [])],
     // As a user would start it: libraries must not see that `bun test` is running.
-    env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1", ...options.env },
+    env: {
+      ...process.env,
+      NODE_ENV: undefined,
+      NO_COLOR: "1",
+      IAWLB_ADMIN: "off", // unless the test is about it
+      ...options.env,
+    },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   const output = { lines: [] as string[], unended: "", stderr: "" };

@@ -155,12 +155,12 @@ export const routes: readonly Route[] = [
     summary: "Changes weight and slots",
     query: ofDestination,
     answer: jsonAnswer("Done", changed),
-    handle: (call, { weight, slots }) => {
+    handle: async (call, { weight, slots }) => {
       const change = {
         ...(weight === undefined ? {} : { weight }),
         ...(slots === undefined ? {} : { slots }),
       };
-      call.steering.set(refOf(call), change);
+      await call.steering.set(refOf(call), change);
       const words = Object.entries(change).map(([key, value]) => `${key} ${value}`);
       return done(call, `${call.name} has ${words.join(", ")}`);
     },
@@ -179,8 +179,8 @@ export const routes: readonly Route[] = [
       "Takes a destination out; its connections go on, and it is gone when the last has ended",
     query: ofDestination,
     answer: jsonAnswer("Done", changed),
-    handle: (call) => {
-      call.steering.remove(refOf(call));
+    handle: async (call) => {
+      await call.steering.remove(refOf(call));
       return done(call, `${call.name} goes when its last connection has ended`);
     },
   }),

@@ -42,8 +42,13 @@ export async function openClient(
   haunts: Haunts,
 ): Promise<Client> {
   const token = tokenFile === "" ? null : readTokenFile(tokenFile);
-  const address = admin === "" ? await findOnly(haunts) : read(admin);
+  const address = await findPlace(admin, haunts);
   return { ask: (method, path, body) => ask(address, token, method, path, body) };
+}
+
+/** The place that is named, or the only one where a program answers. @throws CommandError, OptionsError */
+export async function findPlace(admin: string, haunts: Haunts): Promise<Address> {
+  return admin === "" ? findOnly(haunts) : read(admin);
 }
 
 function read(text: string): Address {

@@ -3,7 +3,7 @@
 import { bad, mistakeIn, nearest, OptionsError, quote, type Mistake } from "../control/mistake.ts";
 
 export interface TopArguments {
-  /** As it was written. */
+  /** As it was written; "" = the one that runs. */
   readonly admin: string;
   /** File with the token; "" = none. */
   readonly tokenFile: string;
@@ -28,7 +28,6 @@ export function readTopArguments(args: readonly string[]): TopArguments {
       values.set(option, next);
     } else mistakes.push(unknown(argument, [...values.keys(), "--once"]));
   }
-  if (values.get("--admin") === "" && mistakes.length === 0) mistakes.push(missing("--admin"));
   if (mistakes.length > 0) throw new OptionsError(mistakes);
   const tokenFile = values.get("--admin-token-file") ?? "";
   return { admin: values.get("--admin") ?? "", tokenFile, once };

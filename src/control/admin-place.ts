@@ -1,9 +1,10 @@
 // Where the admin side is found: one well-known socket per user under the runtime directory, so that the commands need
 // no address; a second program of the same user adds its pid.
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { createConnection } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** Longest wait for a socket to take a connection: a live one is at once, or busy. */
 const probeMs = 500;
@@ -11,6 +12,9 @@ const probeMs = 500;
 const socketCountMax = 256;
 /** `sun_path` holds 108 bytes, the last of them the end mark. */
 const pathBytesMax = 107;
+
+/** Where the programs of all users find room. */
+const everybodys = "/tmp";
 
 /** Who looks, and where. */
 export interface AdminScene {
@@ -32,7 +36,7 @@ export function adminDirectories(scene: AdminScene = ownScene()): readonly strin
     given,
     uid === 0 || session === "" ? "" : session,
     "/run/iawlb",
-    join("/tmp", `iawlb-${uid}`),
+    join(everybodys, `iawlb-${uid}`),
   ];
   return [...new Set(all.filter((directory) => directory.startsWith("/")))];
 }
@@ -75,7 +79,7 @@ export async function adminPlaces(
 export async function findAdmin(scene: AdminScene = ownScene()): Promise<readonly string[]> {
   const found: string[] = [];
   for (const directory of adminDirectories(scene)) {
-    const paths = socketsIn(directory);
+    const paths = socketsIn(directory, scene.uid);
     const live = await Promise.all(paths.map((path) => isLive(path)));
     found.push(...paths.filter((_, index) => live[index]));
   }
@@ -86,22 +90,30 @@ function fits(path: string): boolean {
   return Buffer.byteLength(path) <= pathBytesMax;
 }
 
-/** In a directory that others can write to, somebody else could stand in our place. */
+/** Makes a directory fit for our socket. @returns why it is not, or "". */
 function prepare(directory: string, uid: number): string {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const found = lstatSync(directory);
-    if (!found.isDirectory()) return "is no directory";
-    if (found.uid !== uid) return "belongs to somebody else";
-    if ((found.mode & 0o022) !== 0) chmodSync(directory, 0o700);
+    if (!isTrusted(directory, uid)) return "belongs to somebody else";
+    const found = statSync(directory);
+    if (found.uid === uid && (found.mode & 0o022) !== 0) chmodSync(directory, 0o700);
+    accessSync(directory, constants.W_OK);
     return "";
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
 }
 
-function socketsIn(directory: string): readonly string[] {
+/** Where all may make directories, one of our name may be somebody else's, who waits for our token. */
+function isTrusted(directory: string, uid: number): boolean {
+  if (dirname(directory) !== everybodys) return true;
+  const found = lstatSync(directory);
+  return found.isDirectory() && found.uid === uid;
+}
+
+function socketsIn(directory: string, uid: number): readonly string[] {
   try {
+    if (!isTrusted(directory, uid)) return [];
     const names = readdirSync(directory).filter((name) => /^iawlb(?:-\d+)?\.sock$/.test(name));
     const rest = names.filter((name) => name !== "iawlb.sock").toSorted();
     const sorted = names.includes("iawlb.sock") ? ["iawlb.sock", ...rest] : rest;

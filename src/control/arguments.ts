@@ -55,6 +55,10 @@ export function walk(
       mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
       continue;
     }
+    if (row.repeats === true && text === "") {
+      mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
+      continue;
+    }
     const before = row.repeats === true ? texts.get(row.name) : undefined;
     const whole = before === undefined ? text : `${before},${text}`;
     const reading = readValue(row, separate ? `${argument} ${text}` : argument, whole, mistakes);

@@ -2,6 +2,7 @@
 
 import { createConsola, type LogObject } from "consola/core";
 import type { BalancerEvent } from "./hooks.ts";
+import type { Mistake } from "./mistake.ts";
 import type { LogLevel } from "./settings.ts";
 
 const levels: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };
@@ -105,6 +106,12 @@ export function info(message: string): void {
 
 export function failure(message: string): void {
   logger.error(message);
+}
+
+/** Mistakes in what was asked for, and where to read on. */
+export function printMistakes(mistakes: readonly Mistake[]): void {
+  for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
+  tell("all options: iawlb --help");
 }
 
 function lineOf(entry: LogObject): string {

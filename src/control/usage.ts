@@ -14,11 +14,11 @@ export const commandHelp: Readonly<Record<CommandName, string>> = {
 };
 
 const synopsis: Readonly<Record<CommandName, string>> = {
-  serve: "iawlb [serve] [options] LISTEN DEST...",
-  check: "iawlb check [--json] [options] LISTEN DEST...",
-  upgrade: "iawlb upgrade --pid N",
+  serve: "iawlb [serve] [options] LISTEN DEST...\n       iawlb [serve] --config FILE [options]",
+  check: "iawlb check [options] LISTEN DEST...\n       iawlb check --config FILE [options]",
+  upgrade: "iawlb upgrade [--pid N | --admin ADDR]",
   demo: "iawlb demo [--port N]",
-  top: "iawlb top --admin ADDR [--admin-token-file FILE] [--once]",
+  top: "iawlb top [--admin ADDR] [--admin-token-file FILE] [--once]",
   explain: "iawlb explain [--json] [CODE...]",
 };
 
@@ -36,8 +36,9 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
   check: [
     ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
     ["iawlb check --json 8080 3001", "the same for programs"],
+    ["iawlb check --print 8080 3001", "as a file, with where each value came from"],
   ],
-  upgrade: [["iawlb upgrade --pid 4711", "as SIGUSR2 does; exit code 0 once the new one serves"]],
+  upgrade: [["iawlb upgrade", "as SIGUSR2 does; exit code 0 once the new one serves"]],
   demo: [
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
     ["iawlb demo --port 9000", "on port 9000"],
@@ -55,7 +56,10 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
 /** Options of commands that run no balancer of their own. */
 const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string])[]>> = {
   demo: [["--port N", "port to listen on; 0 picks one"]],
-  upgrade: [["--pid N", "the process to upgrade"]],
+  upgrade: [
+    ["--pid N", "the process to upgrade; the one that runs, if not given"],
+    ["--admin ADDR", "its admin side, where several run"],
+  ],
   top: [
     ["--admin ADDR", "the balancer's admin side: unix:PATH, HOST:PORT or PORT"],
     ["--admin-token-file FILE", "its token, where one is wanted"],
@@ -98,15 +102,25 @@ export function usageText(
 
 /** What is said to someone who gave no argument at all. */
 export function shortUsage(): string {
-  return `Usage: ${synopsis.serve}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
+  const [first = ""] = synopsis.serve.split("\n");
+  return `Usage: ${first}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
 }
 
 function serveSections(command: CommandName): string[] {
   const suffixes = suffixTable().map((row) => columns(row.suffix, row.help));
   const options = optionTable().map((row) =>
-    columns(`${row.option} ${row.placeholder}`, `${row.help} (default${together}${row.default})`),
+    columns(
+      `${row.option} ${row.placeholder}`.trimEnd(),
+      `${row.help} (default${together}${row.default})`,
+    ),
   );
-  if (command === "check") options.push(columns("--json", "say it as JSON, on stdout"));
+  if (command === "check") {
+    options.push(
+      columns("--json", "say it as JSON, on stdout"),
+      columns("--print", "say it as a file, with where each value came from"),
+      columns("--strict", "what is allowed and hardly meant is a mistake, too"),
+    );
+  }
   return [
     block("LISTEN is where clients come in:", [
       columns("8080", "every interface, IPv6 and IPv4; port 0 picks one"),
@@ -120,6 +134,10 @@ function serveSections(command: CommandName): string[] {
     block("Options, as --name value or --name=value (TIME is 500ms, 15s, 5m or 1h):", [
       ...options,
       flags,
+    ]),
+    block("Every option is IAWLB_NAME in the environment, too:", [
+      columns("IAWLB_SLOTS=4", "is --slots 4, unless that is given; a file counts less"),
+      columns("IAWLB_LISTEN", "and IAWLB_DESTINATIONS, spaces between, are the addresses"),
     ]),
     exampleBlock(command),
   ];
@@ -178,5 +196,5 @@ const ends = block("Signals and exit codes:", [
   columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),
   columns("1", "cannot run: the address cannot be had"),
-  columns("2", "mistakes in the arguments, each named"),
+  columns("2", "mistakes in the arguments or the file, each named"),
 ]);

@@ -97,7 +97,7 @@ class RecordedSteering implements Steering {
     this.emit({ destination: at.destination, message: `${at.destination}: ${mode}` });
   }
 
-  set(...given: Parameters<Steering["set"]>): void {
+  async set(...given: Parameters<Steering["set"]>): Promise<void> {
     this.find(given[0]);
     this.calls.push(["set", ...given]);
   }
@@ -107,7 +107,7 @@ class RecordedSteering implements Steering {
     return Promise.resolve(given[1].split(",")[0] ?? "");
   }
 
-  remove(at: DestinationRef): void {
+  async remove(at: DestinationRef): Promise<void> {
     this.find(at);
     this.calls.push(["remove", at]);
   }

@@ -7,6 +7,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
 import type { Status } from "../../src/balancer.ts";
+import type { ProgramStatus } from "../../src/control/steering.ts";
 import { spawn, toEnded, type Ended } from "../e2e/ways.ts";
 import { until, type RunningBalancer, type SpawnOptions } from "../net.ts";
 
@@ -196,5 +197,8 @@ async function askStatus(balancer: RunningBalancer): Promise<Status> {
   const count = answers().length;
   process.kill(balancer.pid, "SIGUSR1");
   const answer = await until(() => answers()[count], "the status");
-  return JSON.parse(answer.slice("status: ".length)) as Status; // what the balancer itself writes
+  const said = JSON.parse(answer.slice("status: ".length)) as ProgramStatus; // what the balancer itself writes
+  const [listener] = said.listeners;
+  if (listener === undefined) throw new Error("no listener");
+  return listener;
 }

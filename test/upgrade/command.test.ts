@@ -100,9 +100,9 @@ test("upgrade: a process that would die of the signal is not sent it", async () 
 });
 
 test.each([
-  [[], 2, "--pid: is missing"],
+  [["--admin", "unix:/nowhere.sock"], 1, "/nowhere.sock"],
   [["--pid", "many"], 2, "--pid many"],
-  [["--pid", "1", "8080"], 2, "8080: is not needed; upgrade takes --pid N alone"],
+  [["--pid", "1", "8080"], 2, "8080: is not needed; upgrade takes --pid N or --admin ADDRESS"],
   [["--pid", "4194304"], 1, "process 4194304 is not there"],
 ])("cli: upgrade %p says what is wrong", async (args, code, words) => {
   const child = Bun.spawn([process.execPath, CLI, "upgrade", ...args], {
