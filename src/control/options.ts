@@ -9,7 +9,7 @@ import { optionRows } from "./option-rows.ts";
 import { DEFAULTS, optionTable, type Settings, settingsFrom } from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
-export type { LogLevel } from "./settings.ts";
+export type { LogLevel, Settings } from "./settings.ts";
 export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
@@ -89,7 +89,7 @@ function unknownKey(key: string, known: readonly string[]): Mistake {
 }
 
 /** A value as it stands on the command line. */
-function textOf(row: Row, value: Settings[keyof Settings]): string {
+export function textOf(row: Row, value: Settings[keyof Settings]): string {
   if (typeof value === "string") return value;
   if (row.placeholder === "TIME") return `${value}ms`;
   return row.write === undefined ? String(value) : row.write(value as never); // a row's own value
