@@ -104,10 +104,10 @@ export class Program implements Steering {
 
   status(): ProgramStatus {
     const named = [...this.listeners.values()].map(({ name, balancer }): ListenerStatus => {
-      return { name, ...balancer.status() };
+      return Object.assign({ name }, balancer.status());
     });
     const leaving = [...this.leaving].map(([name, balancer]): ListenerStatus => {
-      return { name, ...balancer.status() };
+      return Object.assign({ name }, balancer.status());
     });
     return {
       version: manifest.version,
@@ -308,7 +308,7 @@ export class Program implements Steering {
       );
     });
     const opened = await this.openAll(moved);
-    for (const { name, balancer } of [...this.listeners.values()]) {
+    for (const { name, balancer } of this.listeners.values()) {
       const stays = next.listeners.some((each) => each.name === name);
       if (!stays || opened.some((each) => each.name === name)) this.retire(name, balancer);
     }

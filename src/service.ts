@@ -51,7 +51,11 @@ export class ServiceManager {
     this.isReady = true;
     this.tell("READY=1", `STATUS=${status}`);
     if (this.aliveMs === 0 || this.path === null) return;
-    const beat = () => void answers().then(() => this.tell("WATCHDOG=1"));
+    const beat = () =>
+      void answers().then(
+        () => this.tell("WATCHDOG=1"),
+        () => {}, // threads that stand still answer no more questions
+      );
     this.timer ??= setInterval(beat, this.aliveMs);
     beat();
   }

@@ -134,10 +134,10 @@ async function openAdminSide(
 
 /** The one before lets go of its port once this one serves. */
 function openLate(open: () => Promise<Admin>): Admin {
-  let isClosed = false;
+  const closing = new AbortController();
   let admin: Admin | null = null;
   const attempt = async (since: number): Promise<void> => {
-    for (; !isClosed && admin === null; await Bun.sleep(lateMs)) {
+    for (; !closing.signal.aborted && admin === null; await Bun.sleep(lateMs)) {
       try {
         admin = await open();
       } catch (error) {
@@ -152,7 +152,7 @@ function openLate(open: () => Promise<Admin>): Admin {
       return admin?.addresses ?? [];
     },
     async close() {
-      isClosed = true;
+      closing.abort();
       await opening;
       await admin?.close();
     },

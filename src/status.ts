@@ -1,5 +1,6 @@
 // What a balancer says of itself: the board as a plain object (IAWLB §10, whose status nobody read).
-import type { Options } from "./control/options.ts";
+import { formatAddress, type DestinationOptions, type Options } from "./control/options.ts";
+import type { Mode } from "./control/steering.ts";
 import { State, type Board } from "./core/board.ts";
 import { faultCodes } from "./core/fault.ts";
 import { bucketEdge, Histogram, sizeScale, timeScale } from "./core/histogram.ts";
@@ -8,6 +9,10 @@ import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
   readonly name: string;
+  /** As it was given: `10.0.0.5:80`, `db:5432`, `unix:/path`. */
+  readonly address: string;
+  /** What it may be given; `leaving`: it is gone, and its last pairs go on. */
+  readonly mode: Mode | "leaving";
   /** `out` and `trial`: connects have failed; `down`: health checks have. */
   readonly state: "up" | "resting" | "out" | "trial" | "down" | "unresolved";
   readonly used: number;
@@ -44,6 +49,9 @@ export interface HistogramStatus {
 
 export interface Status {
   readonly addresses: readonly string[];
+  readonly policy: Options["policy"];
+  readonly threadCount: number;
+  readonly engine: Options["engine"];
   /** By data-plane thread. */
   readonly threads: readonly { readonly accepted: number; readonly open: number }[];
   readonly accepted: number;
@@ -74,9 +82,17 @@ export interface Status {
   readonly destinations: readonly DestinationStatus[];
 }
 
+/** A destination in its row of the board. */
+interface StatusRow {
+  readonly row: number;
+  readonly options: DestinationOptions;
+  readonly mode: Mode;
+  readonly isLeaving: boolean;
+}
+
 export function statusOf(
   board: Board,
-  names: readonly string[],
+  rows: readonly StatusRow[],
   addresses: readonly string[],
   options: Options,
   nowMs: number,
@@ -96,6 +112,9 @@ export function statusOf(
   const closed = closeReasons.map((reason) => [reason, sum(`closed ${reason}`)]);
   return {
     addresses,
+    policy: options.policy,
+    threadCount: options.threadCount,
+    engine: options.engine,
     threads: threads.map((each) => ({ accepted: each.get("accepted"), open: each.get("open") })),
     accepted: sum("accepted"),
     open: sum("open"),
@@ -123,11 +142,13 @@ export function statusOf(
     histograms: Object.fromEntries(
       histogramNames.map((name) => [name, histogramStatus(histograms[name], name)]),
     ) as Status["histograms"], // fromEntries forgets the keys it was given
-    destinations: options.destinations.map(({ backup }, row) => {
+    destinations: rows.map(({ row, options: { name, address, backup }, mode, isLeaving }) => {
       const of = (column: "joined" | "failures" | "bytesUp" | "bytesDown"): number =>
         threads.reduce((total, each) => total + (each[column][row] ?? 0), 0);
       return {
-        name: names[row] ?? "",
+        name,
+        address: formatAddress(address),
+        mode: isLeaving ? "leaving" : mode,
         state: board.resolved[row] === 1 ? stateName(board.state[row] ?? 0) : "unresolved",
         used: board.used[row] ?? 0,
         slots: board.slotsFull[row] ?? 0,

@@ -1,7 +1,7 @@
 // The table of metrics: name, type, meaning, and where the numbers come from. Base units; `_total` counts for ever.
 
 import { knownModes, type ListenerStatus, type ProgramStatus } from "../control/steering.ts";
-import type { SteeredDestination } from "../control/steering.ts";
+import type { DestinationStatus } from "../status.ts";
 import type { HistogramStatus } from "../status.ts";
 import type { ProcessNumbers } from "./process-numbers.ts";
 import { destinationStates } from "./schema.ts";
@@ -25,7 +25,7 @@ export interface ListenerMetric extends Named {
 }
 /** `labels` has the listener and the destination. */
 export interface DestinationMetric extends Named {
-  readonly each: (add: Add, labels: Labels, status: SteeredDestination) => void;
+  readonly each: (add: Add, labels: Labels, status: DestinationStatus) => void;
 }
 
 export interface HistogramMetric {

@@ -1,6 +1,7 @@
 // /metrics: the status in Prometheus' text format 0.0.4, a family at a time as the format wants it.
 
-import type { ProgramStatus, SteeredDestination } from "../control/steering.ts";
+import type { ProgramStatus } from "../control/steering.ts";
+import type { DestinationStatus } from "../status.ts";
 import {
   cumulated,
   destinationMetrics,
@@ -49,8 +50,8 @@ export function metricsText(status: ProgramStatus): string {
 }
 
 /** One of each name: a series must not come twice. One that leaves gives way to another one of its name. */
-function distinct(rows: readonly SteeredDestination[]): readonly SteeredDestination[] {
-  const byName = new Map<string, SteeredDestination>();
+function distinct(rows: readonly DestinationStatus[]): readonly DestinationStatus[] {
+  const byName = new Map<string, DestinationStatus>();
   for (const row of rows) {
     if (row.mode !== "leaving" || !byName.has(row.name)) byName.set(row.name, row);
   }

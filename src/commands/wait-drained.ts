@@ -1,7 +1,8 @@
 // `iawlb wait-drained`: returns when destinations serve nobody any more, for scripts that stop them then.
 
-import type { ConnectionPage, ProgramStatus, SteeredDestination } from "../control/steering.ts";
+import type { ConnectionPage, ProgramStatus } from "../control/steering.ts";
 import { durationMsMax, formatDuration, readDuration } from "../control/value.ts";
+import type { DestinationStatus } from "../status.ts";
 import { CommandError } from "./client.ts";
 import { listenerOption, nameCountMax, type Verb, type VerbCall } from "./verb.ts";
 
@@ -62,7 +63,7 @@ async function waitFor(call: VerbCall, name: string, from: number, limitMs: numb
 }
 
 /** Of the one listener that was named, or of all. */
-async function find(call: VerbCall, name: string): Promise<readonly SteeredDestination[]> {
+async function find(call: VerbCall, name: string): Promise<readonly DestinationStatus[]> {
   const { listeners } = (await call.client.ask("GET", "/status")) as ProgramStatus; // what it answers
   const wanted = call.text("listener");
   return listeners

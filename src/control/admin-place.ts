@@ -22,7 +22,7 @@ export interface AdminScene {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-export const ownScene = (): AdminScene => ({
+const ownScene = (): AdminScene => ({
   uid: process.getuid?.() ?? 0,
   environment: process.env,
 });

@@ -24,7 +24,7 @@ export type BalancerEvent =
   | { readonly kind: "listening"; readonly address: string }
   | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
   /** A successor accepts; what is open or waits here goes on. */
-  | { readonly kind: "handed-over"; readonly pairs: number; readonly waiting: number }
+  | { readonly kind: "handed-over" | "retired"; readonly pairs: number; readonly waiting: number }
   | { readonly kind: "drained"; readonly cut: number }
   | { readonly kind: "warning"; readonly message: string };
 

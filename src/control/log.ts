@@ -60,6 +60,8 @@ export function wordsOf(event: BalancerEvent): string {
       return `draining: ${event.pairs} open go on, ${event.waiting} waiting refused`;
     case "handed-over":
       return `handed over: ${event.pairs} open and ${event.waiting} waiting go on here`;
+    case "retired":
+      return `accepts no more: ${event.pairs} open and ${event.waiting} waiting go on`;
     case "drained":
       return event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`;
     case "warning":
@@ -78,6 +80,7 @@ const eventLevels: Readonly<Record<BalancerEvent["kind"], Level>> = {
   "local-fault": "error",
   draining: "info",
   "handed-over": "info",
+  retired: "info",
   drained: "info",
   warning: "warn",
 };
@@ -89,11 +92,6 @@ export function levelOf({ kind }: BalancerEvent): Level {
 /** A line for the operator. */
 export function say(level: Level, message: string): void {
   logger[level](message);
-}
-
-/** Tells of what has happened in the balancer. */
-export function report(event: BalancerEvent): void {
-  say(levelOf(event), wordsOf(event));
 }
 
 export function warning(message: string): void {

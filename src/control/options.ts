@@ -19,7 +19,7 @@ import { optionRows } from "./option-rows.ts";
 import { DEFAULTS, optionTable, type Settings, settingsFrom } from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
-export type { LogLevel } from "./settings.ts";
+export type { LogLevel, Settings } from "./settings.ts";
 export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
@@ -104,7 +104,7 @@ function unknownKey(key: string, known: readonly string[]): Mistake {
 }
 
 /** A value as it stands on the command line. */
-function textOf(row: WordRow, value: unknown): string {
+export function textOf(row: WordRow, value: unknown): string {
   return typeof value === "string" ? value : row.write(value);
 }
 

@@ -1,7 +1,6 @@
 // What the admin side (API, dashboard, console, command line) sees of a running program and may change in it. The
 // program implements it; the admin side knows nothing else of it.
-import type { CloseReason } from "../core/reason.ts";
-import type { DestinationStatus, Status } from "../status.ts";
+import type { Status } from "../status.ts";
 
 /** What a destination may be given. `drain`: no new connection; `maintenance`: no check either. */
 export const modes = ["ready", "drain", "maintenance"] as const;
@@ -15,15 +14,9 @@ export interface DestinationRef {
   readonly destination: string;
 }
 
-/** What a destination is, and what it was given. */
-export interface SteeredDestination extends DestinationStatus {
-  readonly mode: (typeof knownModes)[number];
-}
-
 export interface ListenerStatus extends Status {
   /** From the configuration; on the command line the first address. */
   readonly name: string;
-  readonly destinations: readonly SteeredDestination[];
 }
 
 export interface ReloadOutcome {
@@ -137,6 +130,3 @@ export interface Steering {
   /** Accepts no more, lets pairs finish, ends the program. */
   drain(): void;
 }
-
-/** Reasons by which the admin side ends a connection. */
-export type SteeredReason = Extract<CloseReason, "killed" | "rebalance">;

@@ -130,6 +130,12 @@ export class ThreadNumbers {
     this.bytesDown[row] = (this.bytesDown[row] ?? 0) + down;
   }
 
+  /** A destination has left its row; nobody writes to it before another one comes. */
+  clear(row: number): void {
+    for (const column of [this.joined, this.failures, this.bytesUp, this.bytesDown])
+      column[row] = 0;
+  }
+
   addClosed(reason: CloseReason): void {
     const index = firstReasonIndex + reasonIndex[reason];
     this.counters[index] = (this.counters[index] ?? 0) + 1;

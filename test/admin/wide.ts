@@ -10,15 +10,16 @@ export function wideStatus(count: number, joined = 0, threadCount = 1): () => Pr
   const places = Array.from({ length: count }, (_, n) => `10.0.0.1:${n + 1},name=d${n}`);
   const options = parseOptions(["127.0.0.1:8080", ...places]);
   const board = new Board({ destinationCountMax: count, threadCount, waiterCountMax: 4 });
-  const names = options.destinations.map(({ name }) => name);
-  names.forEach((_, row) => {
+  const rows = options.destinations.map((each, row) => {
+    return { row, options: each, mode: "ready", isLeaving: false } as const;
+  });
+  rows.forEach(({ row }) => {
     board.fill(row, 4, 1, true);
     for (let n = 0; n < joined; n += 1) board.thread(0).addJoined(row, 1 + (row % 50));
   });
   return () => {
-    const status = statusOf(board, names, ["127.0.0.1:8080"], options, 1_000, () => "");
-    const destinations = status.destinations.map((each) => ({ ...each, mode: "ready" as const }));
-    const listeners = [{ ...status, name: "main", destinations }];
+    const status = statusOf(board, rows, ["127.0.0.1:8080"], options, 1_000, () => "");
+    const listeners = [{ ...status, name: "main" }];
     const about = { version: "0", pid: 1, startedAt: 0, uptimeMs: 1, config: "", reload: null };
     return { ...about, state: "running", listeners };
   };
