@@ -2,7 +2,7 @@
 import { readConfiguration } from "./config/config.ts";
 import { say, warning } from "./control/log.ts";
 import { ListenError } from "./engine/listen.ts";
-import { live, type World } from "./lifetime.ts";
+import { live, type Life, type World } from "./lifetime.ts";
 import { Program } from "./program.ts";
 
 /** Where the demo listens when it may choose and this one is free. */
@@ -34,22 +34,26 @@ async function startDemo(
   sites: readonly Site[],
   world: World,
   stopSites: () => Promise<void>,
-) {
+): Promise<Life> {
   const program = await startProgram(port ?? wishedPort, sites, world).catch((error: unknown) => {
     if (port !== null || !(error instanceof ListenError)) throw error;
     return startProgram(0, sites, world);
   });
-  const [{ openAdmin }, { pages }] = await Promise.all([
-    import("./admin/server.ts"),
-    import("./dashboard/pages.ts"),
-  ]);
-  const admin = await openAdmin(program, ["127.0.0.1:0"], { token: null, log: warning, pages });
-  process.stdout.write(`${describe(program, admin.addresses[0] ?? "", sites)}\n`);
+  let closeAdmin = async (): Promise<void> => {};
   const close = async (): Promise<void> => {
-    await Promise.all([admin.close(), stopSites()]);
+    await Promise.all([closeAdmin(), stopSites()]);
   };
   return {
     succeeded: null,
+    async begin() {
+      const [{ openAdmin }, { pages }] = await Promise.all([
+        import("./admin/server.ts"),
+        import("./dashboard/pages.ts"),
+      ]);
+      const admin = await openAdmin(program, ["127.0.0.1:0"], { token: null, log: warning, pages });
+      closeAdmin = admin.close;
+      process.stdout.write(`${describe(program, admin.addresses[0] ?? "", sites)}\n`);
+    },
     reload: () => warning("SIGHUP is ignored: the demo has no configuration"),
     drain: () => program.end().then(close),
     stop: () => program.stop().then(close),

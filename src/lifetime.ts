@@ -15,6 +15,8 @@ const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
 
 /** What lives between the signals. */
 export interface Life {
+  /** What may come once clients are served. @throws OptionsError, ListenError: then it ends. */
+  begin(): Promise<void>;
   /** null = it cannot be succeeded. */
   readonly succeeded: Succeeded | null;
   /** SIGHUP. */
@@ -77,16 +79,14 @@ export async function live(
   try {
     const access = log === null ? undefined : log.push.bind(log);
     life = await start({ access, end: () => drainingSince === null && onSignal("SIGTERM") });
+    await life.begin();
     if (life.succeeded !== null) await succession?.onServing(life.succeeded);
   } catch (error) {
-    if (error instanceof OptionsError) {
-      printMistakes(error.mistakes);
-      process.exitCode = 2;
-      return;
-    }
-    if (!(error instanceof ListenError)) throw error;
-    failure(error.message);
-    process.exitCode = 1;
+    if (!(error instanceof OptionsError) && !(error instanceof ListenError)) throw error;
+    if (error instanceof OptionsError) printMistakes(error.mistakes);
+    else failure(error.message);
+    process.exitCode = error instanceof OptionsError ? 2 : 1;
+    if (life !== null) endNow(process.exitCode, log, life.stop());
   }
 }
 

@@ -4,13 +4,14 @@ import manifest from "../package.json" with { type: "json" };
 import { balance, type Balancer, type BalanceOptions, type Hooks } from "./balancer.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
-import { formatAddress, OptionsError, readOptions } from "./control/options.ts";
+import { differenceOf, faultOf, type Difference } from "./reload.ts";
+import { formatAddress, readOptions } from "./control/options.ts";
 import type { Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
 import type { HandedDescriptor } from "./upgrade.ts";
 import type { Inheritance } from "./inherited.ts";
 import { levelOf, wordsOf, type Level } from "./control/log.ts";
-import { nearest } from "./control/mistake.ts";
+import { nearby } from "./control/mistake.ts";
 import {
   SteeringError,
   type ConnectionPage,
@@ -103,12 +104,12 @@ export class Program implements Steering {
   }
 
   status(): ProgramStatus {
-    const named = [...this.listeners.values()].map(({ name, balancer }): ListenerStatus => {
-      return Object.assign({ name }, balancer.status());
-    });
-    const leaving = [...this.leaving].map(([name, balancer]): ListenerStatus => {
-      return Object.assign({ name }, balancer.status());
-    });
+    const serving = [...this.listeners.values()].map(
+      ({ name, balancer }) => [name, balancer] as const,
+    );
+    const listeners = [...serving, ...this.leaving].map(([name, balancer]): ListenerStatus =>
+      Object.assign({ name }, balancer.status()),
+    );
     return {
       version: manifest.version,
       pid: process.pid,
@@ -117,7 +118,7 @@ export class Program implements Steering {
       state: this.draining === null ? "running" : "draining",
       config: this.configuration.file,
       reload: this.lastReload,
-      listeners: [...named, ...leaving],
+      listeners,
     };
   }
 
@@ -271,35 +272,8 @@ export class Program implements Steering {
     return outcome;
   }
 
-  /** What a configuration would change. @throws OptionsError when it cannot be had */
-  private compare(next: Configuration): { changes: string[]; kept: string[] } {
-    const changes: string[] = [];
-    const kept: string[] = [];
-    const several = next.listeners.length + this.listeners.size > 2;
-    for (const { name, options } of next.listeners) {
-      const listener = this.listeners.get(name);
-      const prefix = several ? `${name}: ` : "";
-      if (listener === undefined) {
-        changes.push(`listener ${name} at ${formatAddress(options.listen)} is added`);
-        continue;
-      }
-      const [from, to] = [listener.options.listen, options.listen].map(formatAddress);
-      if (from !== to) changes.push(`${prefix}listen: ${from} -> ${to}`);
-      for (const each of listener.balancer.plan({ ...options, listen: listener.options.listen })) {
-        const pairs = each.pairs === 0 ? "" : ` (${each.pairs} open)`;
-        const words = `${prefix}${each.what}: ${each.from} -> ${each.to}${pairs}`;
-        (each.kept ? kept : changes).push(words);
-      }
-    }
-    for (const { name, balancer } of this.listeners.values()) {
-      if (next.listeners.some((each) => each.name === name)) continue;
-      changes.push(`listener ${name} is removed (${balancer.status().open} open)`);
-    }
-    return { changes, kept };
-  }
-
   /** What can fail comes first; then all changes follow without a fault. */
-  private async applyAll(next: Configuration): Promise<{ changes: string[]; kept: string[] }> {
+  private async applyAll(next: Configuration): Promise<Difference> {
     const outcome = this.compare(next);
     const moved = next.listeners.filter(({ name, options }) => {
       const now = this.listeners.get(name);
@@ -332,6 +306,10 @@ export class Program implements Steering {
     const key = `${name}~${this.leavingCount}`;
     this.leaving.set(key, balancer);
     void balancer.retire().then(() => this.leaving.delete(key));
+  }
+
+  private compare(next: Configuration): Difference {
+    return differenceOf(this.configuration, [...this.listeners.values()], next);
   }
 
   // --- what both use
@@ -424,22 +402,3 @@ function splitId(id: string): readonly [string, string] {
   const slash = id.lastIndexOf("/");
   return slash < 0 ? ["", id] : [id.slice(0, slash), id.slice(slash + 1)];
 }
-
-/** One line of why nothing was done. */
-function faultOf(error: unknown): string {
-  if (error instanceof OptionsError) {
-    return error.mistakes
-      .map(({ message, hint }) => (hint === "" ? message : `${message}; ${hint}`))
-      .join("; ");
-  }
-  return error instanceof Error ? error.message : String(error);
-}
-
-function nearby(name: string, known: readonly string[]): string {
-  const near = nearest(name, known);
-  if (near !== "") return `did you mean ${near}?`;
-  const shown = known.slice(0, shownCountMax).join(", ");
-  return `known are ${shown}${known.length > shownCountMax ? ", …" : ""}`;
-}
-
-const shownCountMax = 10;

@@ -33,8 +33,8 @@ export async function serve(
   for (const { message } of configuration.warnings) warning(message);
   await live(configuration.program.accessLog, succession, async (world) => {
     const program = await startProgram(configuration, succession, world);
-    const around = await surround(program, configuration, succession, adminSocket);
-    return lifeOf(program, configuration, succession, around);
+    const surroundings = () => surround(program, configuration, succession, adminSocket);
+    return lifeOf(program, configuration, succession, surroundings);
   });
 }
 
@@ -163,11 +163,15 @@ function lifeOf(
   program: Program,
   { program: settings }: Configuration,
   succession: Succession,
-  around: Around,
+  surroundings: () => Promise<Around>,
 ): Life {
+  let around: Around = { close: async () => {} };
   const { manager } = succession;
   const words = () => `listening on ${program.addresses.join(", ")}`;
   return {
+    async begin() {
+      around = await surroundings();
+    },
     succeeded: {
       upgradeMs: settings.upgradeMs,
       get addresses() {

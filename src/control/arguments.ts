@@ -55,7 +55,7 @@ export function walk(
       mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
       continue;
     }
-    if (row.repeats === true && text === "") {
+    if (row.repeats === true && separate && text === "") {
       mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
       continue;
     }

@@ -146,6 +146,16 @@ export function nearestSlip(text: string, candidates: readonly string[]): string
   return best;
 }
 
+/** What somebody may have meant by a name, in words. */
+export function nearby(name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  if (near !== "") return `did you mean ${near}?`;
+  const shown = known.slice(0, shownCountMax).join(", ");
+  return `known are ${shown}${known.length > shownCountMax ? ", …" : ""}`;
+}
+
+const shownCountMax = 10;
+
 /** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
 function editDistance(a: string, b: string): number {
   let beforeAbove: readonly number[] = [];

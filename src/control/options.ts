@@ -87,7 +87,7 @@ export function readOptions(given: GivenOptions): Options {
   const args: string[] = [];
   for (const row of optionRows) {
     const value = given[row.key];
-    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
+    if (value === undefined) continue;
     args.push(`--${row.name}=${textOf(row, value)}`);
   }
   const { listen } = given;

@@ -191,7 +191,7 @@ const flags = [columns("-h, --help", "this text"), columns("-v, --version", "the
 const ends = block("Signals and exit codes:", [
   columns("SIGTERM, SIGINT", "accept no more, refuse who waits, let the rest finish, exit"),
   columns("the second of them", "ends at once, with 143 or 130"),
-  columns("SIGHUP", "is ignored"),
+  columns("SIGHUP", "reads the configuration again and applies what has changed"),
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
   columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),

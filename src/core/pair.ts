@@ -273,12 +273,12 @@ export class Pair extends Expiring implements Waiter {
    */
   settle(reason: CloseReason, closedBy: Side): void {
     if (this.state === "closed") return;
-    const { engine } = this.host;
+    const { engine, limits } = this.host;
     this.state = "closed";
     this.reason = reason;
     this.closedBy = closedBy;
     this.settledAt = this.host.now();
-    const inOrder = ordered.has(reason) || this.isRefusedByFin(reason);
+    const inOrder = ordered.has(reason) || (limits.refuseBy === "fin" && refusals.has(reason));
     this.closeFlow(this.up, inOrder, engine);
     if (this.down !== null) this.closeFlow(this.down, inOrder, engine);
     this.host.onSettled(this);
@@ -305,10 +305,6 @@ export class Pair extends Expiring implements Waiter {
     this.brokenAt = -1;
     this.up.connected = false;
     this.host.onDialFailed(this, "ECONNRESET");
-  }
-
-  private isRefusedByFin(reason: CloseReason): boolean {
-    return this.host.limits.refuseBy === "fin" && refusals.has(reason);
   }
 
   private closeFlow(flow: Flow, inOrder: boolean, engine: Engine): void {

@@ -265,7 +265,10 @@ describe("change: a plane", () => {
     using it = new FakePlane([{}]);
     it.engine.mayCloseEarly = true;
     const pairs = [1, 2, 3, 4].map(() => it.join());
-    for (const { client } of pairs) client.send("hello");
+    for (const { client, server } of pairs) {
+      client.send("hello");
+      server.send("hello");
+    }
     const { retiring } = it.plane;
     expect(retiring.candidates(it.plane.pairs, 0, 3)).toEqual([1, 2, 3]);
     it.board.startClosing(0, it.clock.ms);
@@ -274,7 +277,7 @@ describe("change: a plane", () => {
     const counts: number[] = [];
     for (let n = 0; n < 20; n += 1) {
       it.advance(100);
-      if (n < 12) pairs[1]?.client.send("."); // it has no quiet moment
+      if (n < 12) pairs[1]?.server.send("."); // it has no quiet moment
       counts.push(it.settled.length);
     }
     it.advance(2_000);
