@@ -78,7 +78,7 @@ export type BalanceOptions = GivenOptions & {
   /** false: dial and listen without libc, as on systems that lack it. */
   readonly libc?: boolean;
   /** Listening descriptors that were there before; what is wanted and not among them is opened. */
-  readonly inheritance?: Inheritance;
+  readonly inheritance?: Inheritance | null;
 };
 
 /**

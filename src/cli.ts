@@ -64,7 +64,13 @@ async function topCommand(args: readonly string[]): Promise<void> {
   await attempt(async () => {
     const place = formatAddress(await findPlace(admin, ownConsole(tell).haunts));
     const token = tokenFile === "" ? "" : readTokenFile(tokenFile);
-    return top(sourceAt(place, token), { once });
+    try {
+      return await top(sourceAt(place, token), { once });
+    } catch (error) {
+      throw new Error(`${place}: ${error instanceof Error ? error.message : String(error)}`, {
+        cause: error,
+      });
+    }
   });
 }
 

@@ -1,7 +1,7 @@
 // What one process runs: listeners by name from one configuration, started, changed, steered and ended together. It is
 // what the admin side sees. Origin: IAWLB §3, whose one listener was the process.
 import manifest from "../package.json" with { type: "json" };
-import { balance, type Balancer, type BalanceOptions, type Hooks } from "./balancer.ts";
+import { balance, type Balancer, type Hooks } from "./balancer.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
 import { differenceOf, faultOf, type Difference } from "./reload.ts";
@@ -217,7 +217,11 @@ export class Program implements Steering {
   async plan(): Promise<ReloadOutcome> {
     const at = Date.now();
     try {
-      const { changes, kept } = this.compare(await this.host.read());
+      const { changes, kept } = differenceOf(
+        this.configuration,
+        [...this.listeners.values()],
+        await this.host.read(),
+      );
       return { at, by: "plan", changes, kept, fault: "" };
     } catch (error) {
       return { at, by: "plan", changes: [], kept: [], fault: faultOf(error) };
@@ -274,7 +278,7 @@ export class Program implements Steering {
 
   /** What can fail comes first; then all changes follow without a fault. */
   private async applyAll(next: Configuration): Promise<Difference> {
-    const outcome = this.compare(next);
+    const outcome = differenceOf(this.configuration, [...this.listeners.values()], next);
     const moved = next.listeners.filter(({ name, options }) => {
       const now = this.listeners.get(name);
       return (
@@ -308,10 +312,6 @@ export class Program implements Steering {
     void balancer.retire().then(() => this.leaving.delete(key));
   }
 
-  private compare(next: Configuration): Difference {
-    return differenceOf(this.configuration, [...this.listeners.values()], next);
-  }
-
   // --- what both use
 
   /** All or none. */
@@ -319,7 +319,10 @@ export class Program implements Steering {
     const opened: Listener[] = [];
     try {
       for (const { name, options } of wanted) {
-        const balancer = await balance(this.given(options), this.hooksOf(name));
+        const balancer = await balance(
+          { ...options, inheritance: this.host.inheritance ?? null },
+          this.hooksOf(name),
+        );
         opened.push({ name, balancer, options });
       }
     } catch (error) {
@@ -327,11 +330,6 @@ export class Program implements Steering {
       throw error;
     }
     return opened;
-  }
-
-  private given(options: Options): BalanceOptions {
-    const { inheritance } = this.host;
-    return inheritance === undefined ? options : { ...options, inheritance };
   }
 
   private async change(listener: Listener, options: Options): Promise<void> {
