@@ -4,7 +4,7 @@ import manifest from "../package.json" with { type: "json" };
 import { balance, type Balancer, type Hooks } from "./balancer.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
-import { differenceOf, faultOf, type Difference } from "./reload.ts";
+import { differenceOf, faultOf, linesOf, type Difference } from "./reload.ts";
 import { formatAddress, readOptions } from "./control/options.ts";
 import type { Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
@@ -268,11 +268,8 @@ export class Program implements Steering {
       outcome = { at, by, changes: [], kept: [], fault: faultOf(error) };
     }
     this.lastReload = outcome;
-    const { changes, kept, fault } = outcome;
-    if (fault !== "") this.say("reload", "", "", `reload failed, nothing has changed: ${fault}`);
-    else if (changes.length + kept.length === 0) this.say("reload", "", "", "reload: no change");
-    for (const each of changes) this.say("reload", "", "", `reload: ${each}`);
-    for (const each of kept) this.say("reload", "", "", `reload: ${each}: takes iawlb upgrade`);
+    const level = outcome.fault === "" ? "info" : "warn";
+    for (const line of linesOf(outcome)) this.say("reload", "", "", line, level);
     return outcome;
   }
 

@@ -2,6 +2,7 @@
 import type { Balancer } from "./balancer.ts";
 import type { Configuration } from "./config/config.ts";
 import { formatAddress, OptionsError, type Options } from "./control/options.ts";
+import type { ReloadOutcome } from "./control/steering.ts";
 import { writeAdmin } from "./control/program-rows.ts";
 
 export interface Difference {
@@ -75,4 +76,14 @@ export function faultOf(error: unknown): string {
   return error.mistakes
     .map(({ message, hint }) => (hint === "" ? message : `${message}; ${hint}`))
     .join("; ");
+}
+
+/** What is told of a reload, a line each. */
+export function linesOf({ changes, kept, fault }: ReloadOutcome): readonly string[] {
+  if (fault !== "") return [`reload failed, nothing has changed: ${fault}`];
+  if (changes.length + kept.length === 0) return ["reload: no change"];
+  return [
+    ...changes.map((each) => `reload: ${each}`),
+    ...kept.map((each) => `reload: ${each}: takes iawlb upgrade`),
+  ];
 }

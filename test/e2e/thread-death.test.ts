@@ -3,7 +3,7 @@
 
 import { expect, test } from "bun:test";
 import type { Worker } from "node:worker_threads";
-import { client, echoServer, seeded, until, type Peer } from "../net.ts";
+import { client, deadPort, echoServer, seeded, until, type Peer } from "../net.ts";
 import { lineCounter } from "./counter.ts";
 import { embed, endings, type InProcess } from "./ways.ts";
 
@@ -255,8 +255,7 @@ test("death: of all threads at once: who comes meanwhile is served by their succ
 
 test("death: of a thread after health checks have changed a destination: another takes its place", async () => {
   using server = echoServer();
-  const gone = echoServer();
-  gone[Symbol.dispose]();
+  using gone = deadPort();
   const eager = ["--health-interval", "40ms", "--health-fall", "1"];
   await using balancer = await embed(["--threads", "2", ...eager, server.address, gone.address]);
   const isDown = ({ kind }: { kind: string }) => kind === "destination-down";
