@@ -9,6 +9,8 @@ const CONNECTIONS = 32;
 const DESTINATIONS = 4;
 /** As often as nobody asks who is not in trouble; Prometheus does so every 15 s or more. */
 const METRICS_MS = 1_000;
+/** Longest wait for the admin side. */
+const OPEN_MS = 5_000;
 /** A loss of 3 % of the requests is 1/0.97 of the time for each. */
 const BOUND = 1.03;
 
@@ -75,7 +77,7 @@ async function watch(unix: string): Promise<Reader> {
   const control = new AbortController();
   let readSize = 0;
   const get = (path: string) => fetch(`http://localhost${path}`, { unix, signal: control.signal });
-  const events = await get("/events");
+  const events = await firstAnswer(() => get("/events"));
   if (!events.ok || events.body === null) throw new Error(`/events: ${events.status}`);
   const { body } = events;
   const reading = (async () => {
@@ -95,4 +97,15 @@ async function watch(unix: string): Promise<Reader> {
       await reading;
     },
   };
+}
+
+/** Clients are served before the admin side is there. */
+async function firstAnswer(ask: () => Promise<Response>): Promise<Response> {
+  for (const sinceMs = performance.now(); ; await Bun.sleep(10)) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (performance.now() - sinceMs > OPEN_MS) throw error;
+    }
+  }
 }
