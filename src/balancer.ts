@@ -47,8 +47,8 @@ export interface Balancer {
   /** What `apply` would change, and how many live pairs each concerns. @throws OptionsError with every mistake. */
   plan(given: BalanceOptions | Options): readonly Change[];
   /**
-   * Runs by other options from now on, in one step; live pairs go on. Destinations are matched by name. What is `kept`
-   * stays as it is. @returns what has changed, once all threads have taken it.
+   * Runs by other options from now on, in one step; live pairs go on. Destinations are matched by name and address.
+   * What is `kept` stays as it is. @returns what has changed, once all threads have taken it.
    * @throws OptionsError with every mistake, SteeringError when it drains; then nothing has changed.
    */
   apply(given: BalanceOptions | Options): Promise<readonly Change[]>;

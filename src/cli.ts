@@ -78,7 +78,7 @@ async function upgrade(args: readonly string[]): Promise<void> {
   const options = await parsed(() => parseUpgradeOptions(args));
   if (options === null) return;
   await attempt(async () => {
-    const pid = options.pid ?? (await pidAt(options.admin));
+    const pid = options.pid ?? (await pidAt(options.admin, options.tokenFile));
     const { done, words } = await askToUpgrade(pid);
     if (done) process.stdout.write(`${words}\n`);
     else failure(words);
@@ -87,8 +87,8 @@ async function upgrade(args: readonly string[]): Promise<void> {
 }
 
 /** The process behind an admin side. @throws CommandError, OptionsError */
-async function pidAt(admin: string): Promise<number> {
-  const client = await openClient(admin, "", ownConsole(tell).haunts);
+async function pidAt(admin: string, tokenFile: string): Promise<number> {
+  const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
   const { pid } = (await client.ask("GET", "/status")) as { pid: number }; // ProgramStatus
   return pid;
 }

@@ -129,15 +129,14 @@ export class Program implements Steering {
     let next = "";
     // One listener after the other: pages go on within a listener.
     for (const name of from === "" ? names : names.slice(Math.max(0, names.indexOf(from)))) {
-      const { balancer } = this.at(name);
-      const found = await balancer.connections({
+      const found = await this.at(name).balancer.connections({
         ...query,
-        listener: name,
-        after: name === from ? after : "",
+        after: name === from || from === "" ? after : "",
         countMax: query.countMax - page.length,
       });
-      page.push(...found.connections);
-      if (found.next !== "") next = found.next;
+      const idOf = (number: string): string => `${name}/${number}`;
+      page.push(...found.connections.map((of) => ({ ...of, id: idOf(of.id), listener: name })));
+      if (found.next !== "") next = idOf(found.next);
       else if (page.length === query.countMax && name !== names.at(-1)) {
         next = `${names[names.indexOf(name) + 1] ?? ""}/`;
       }

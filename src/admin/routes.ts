@@ -1,6 +1,7 @@
 // Every route of the admin side. What is not in this table does not exist; what is in it is in /openapi.json.
 
-import { modes, type DestinationRef, type ReloadOutcome } from "../control/steering.ts";
+import { modes, SteeringError } from "../control/steering.ts";
+import type { DestinationRef, ReloadOutcome } from "../control/steering.ts";
 import { good } from "../control/mistake.ts";
 import { durationMsMax, readChoice, readCount, readDuration } from "../control/value.ts";
 import { metricsText } from "./metrics.ts";
@@ -142,12 +143,12 @@ export const routes: readonly Route[] = [
         drain: "Takes no new client; its connections go on",
         maintenance: "Takes no new client and is not checked; its connections go on",
       }[mode],
-      query: ofDestination,
+      query: { listener }, // a file knows no modes
       answer: jsonAnswer("Done", changed),
-      handle: (call) => {
+      handle: async (call) => {
         call.steering.setMode(refOf(call), mode);
         const words = { ready: "is ready", drain: "drains", maintenance: "is in maintenance" };
-        return done(call, `${call.name} ${words[mode]}`);
+        return json({ message: `${call.name} ${words[mode]}`, persisted: "" });
       },
     }),
   ),
@@ -156,6 +157,7 @@ export const routes: readonly Route[] = [
     query: ofDestination,
     answer: jsonAnswer("Done", changed),
     handle: async (call, { weight, slots }) => {
+      checkPersist(call);
       const change = {
         ...(weight === undefined ? {} : { weight }),
         ...(slots === undefined ? {} : { slots }),
@@ -170,6 +172,7 @@ export const routes: readonly Route[] = [
     query: { persist },
     answer: jsonAnswer("Done", added),
     handle: async (call, { listener = "", place }) => {
+      checkPersist(call);
       const name = await call.steering.add(listener, place);
       return done(call, `${name} was added`, { name });
     },
@@ -180,6 +183,7 @@ export const routes: readonly Route[] = [
     query: ofDestination,
     answer: jsonAnswer("Done", changed),
     handle: async (call) => {
+      checkPersist(call);
       await call.steering.remove(refOf(call));
       return done(call, `${call.name} goes when its last connection has ended`);
     },
@@ -229,8 +233,18 @@ function refOf(call: Call): DestinationRef {
   return { listener: call.text("listener"), destination: call.name };
 }
 
+/** What cannot be written anywhere is refused before anything is changed. */
+function checkPersist(call: Call): void {
+  if (call.number("persist") !== 1 || call.steering.status().config !== "") return;
+  throw new Refusal("refused", "there is no file to write to", "start with --config FILE");
+}
+
 async function done(call: Call, message: string, more: object = {}): Promise<Response> {
-  const persisted = call.number("persist") === 1 ? await call.steering.persist() : "";
+  if (call.number("persist") !== 1) return json({ message, persisted: "", ...more });
+  const persisted = await call.steering.persist().catch((error: unknown) => {
+    if (!(error instanceof SteeringError)) throw error;
+    throw new Refusal("refused", error.message, `${message} all the same, until the next reload`);
+  });
   return json({ message, persisted, ...more });
 }
 

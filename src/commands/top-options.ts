@@ -15,7 +15,7 @@ export function readTopArguments(args: readonly string[]): TopArguments {
   const mistakes: Mistake[] = [];
   const values = new Map([
     ["--admin", ""],
-    ["--admin-token-file", ""],
+    ["--token-file", ""],
   ]);
   let once = false;
   for (let at = 0; at < args.length; at += 1) {
@@ -29,7 +29,7 @@ export function readTopArguments(args: readonly string[]): TopArguments {
     } else mistakes.push(unknown(argument, [...values.keys(), "--once"]));
   }
   if (mistakes.length > 0) throw new OptionsError(mistakes);
-  const tokenFile = values.get("--admin-token-file") ?? "";
+  const tokenFile = values.get("--token-file") ?? "";
   return { admin: values.get("--admin") ?? "", tokenFile, once };
 }
 

@@ -133,11 +133,13 @@ export function parseDemoOptions(args: readonly string[]): { readonly port: numb
 export function parseUpgradeOptions(args: readonly string[]): {
   readonly pid: number | null;
   readonly admin: string;
+  readonly tokenFile: string;
 } {
   const mistakes: Mistake[] = [];
   const rows = [
     { name: "pid", read: (text: string): Reading<number | string> => readCount(text, 1, pidMax) },
     { name: "admin", read: (text: string): Reading<number | string> => good(text) },
+    { name: "token-file", read: (text: string): Reading<number | string> => good(text) },
   ];
   const given = walk(args, rows, mistakes, (argument) => {
     const accepted = "upgrade takes --pid N or --admin ADDRESS";
@@ -146,7 +148,9 @@ export function parseUpgradeOptions(args: readonly string[]): {
   });
   if (mistakes.length > 0) throw new OptionsError(mistakes);
   const pid = given.get("pid");
-  return { pid: typeof pid === "number" ? pid : null, admin: String(given.get("admin") ?? "") };
+  const textOf = (name: string): string => String(given.get(name) ?? "");
+  const [admin, tokenFile] = [textOf("admin"), textOf("token-file")];
+  return { pid: typeof pid === "number" ? pid : null, admin, tokenFile };
 }
 
 /** The largest number of a process. Source: proc(5), pid_max. */

@@ -16,9 +16,9 @@ export const commandHelp: Readonly<Record<CommandName, string>> = {
 const synopsis: Readonly<Record<CommandName, string>> = {
   serve: "iawlb [serve] [options] LISTEN DEST...\n       iawlb [serve] --config FILE [options]",
   check: "iawlb check [options] LISTEN DEST...\n       iawlb check --config FILE [options]",
-  upgrade: "iawlb upgrade [--pid N | --admin ADDR]",
+  upgrade: "iawlb upgrade [--pid N | --admin ADDRESS [--token-file FILE]]",
   demo: "iawlb demo [--port N]",
-  top: "iawlb top [--admin ADDR] [--admin-token-file FILE] [--once]",
+  top: "iawlb top [--admin ADDRESS] [--token-file FILE] [--once]",
   explain: "iawlb explain [--json] [CODE...]",
 };
 
@@ -44,8 +44,8 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
     ["iawlb demo --port 9000", "on port 9000"],
   ],
   top: [
-    ["iawlb top --admin unix:/run/iawlb.sock", "by the balancer's admin socket"],
-    ["iawlb top --admin 127.0.0.1:9000 --once", "one table in plain lines, and the end"],
+    ["iawlb top", "the one that runs"],
+    ["iawlb top --admin 127.0.0.1:9090 --once", "one table in plain lines, and the end"],
   ],
   explain: [
     ["iawlb explain", "all of them, a line each"],
@@ -57,19 +57,20 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
 const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string])[]>> = {
   demo: [["--port N", "port to listen on; 0 picks one"]],
   upgrade: [
-    ["--pid N", "the process to upgrade; the one that runs, if not given"],
-    ["--admin ADDR", "its admin side, where several run"],
+    ["--pid N", "the process to upgrade; else the one that runs"],
+    ["--admin ADDRESS", "unix:PATH, HOST:PORT or PORT of the program; else the one that runs"],
+    ["--token-file FILE", "the token, where the program asks for one"],
   ],
   top: [
-    ["--admin ADDR", "the balancer's admin side: unix:PATH, HOST:PORT or PORT"],
-    ["--admin-token-file FILE", "its token, where one is wanted"],
+    ["--admin ADDRESS", "unix:PATH, HOST:PORT or PORT of the program; else the one that runs"],
+    ["--token-file FILE", "the token, where the program asks for one"],
     ["--once", "one table in plain lines, and the end"],
     [
       "",
       "keys: up, down or k, j select; s sorts; d drain, r ready, m maintenance; l the next listener; q ends",
     ],
   ],
-  explain: [["--json", "say it as JSON"]],
+  explain: [["--json", "print the answer as JSON"]],
 };
 
 /**
@@ -116,8 +117,8 @@ function serveSections(command: CommandName): string[] {
   );
   if (command === "check") {
     options.push(
-      columns("--json", "say it as JSON, on stdout"),
-      columns("--print", "say it as a file, with where each value came from"),
+      columns("--json", "print the answer as JSON"),
+      columns("--print", "print it as a file, with where each value came from"),
       columns("--strict", "what is allowed and hardly meant is a mistake, too"),
     );
   }
@@ -195,6 +196,6 @@ const ends = block("Signals and exit codes:", [
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
   columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),
-  columns("1", "cannot run: the address cannot be had"),
+  columns("1", "an address cannot be had; of other commands: not done"),
   columns("2", "mistakes in the arguments or the file, each named"),
 ]);

@@ -206,7 +206,11 @@ describe("top", () => {
       tokenFile: "",
       once: true,
     });
-    expect(readTopArguments([])).toEqual({ admin: "", tokenFile: "", once: false });
+    expect(readTopArguments(["--token-file", "t"])).toEqual({
+      admin: "",
+      tokenFile: "t",
+      once: false,
+    });
     expect(mistakes("--admn=x", "y", "--admin")).toEqual([
       "unknown-option",
       "unexpected-argument",
