@@ -1,6 +1,7 @@
 // Every route of the admin side. What is not in this table does not exist; what is in it is in /openapi.json.
 
-import { modes, type DestinationRef, type ReloadOutcome } from "../control/steering.ts";
+import { modes, SteeringError } from "../control/steering.ts";
+import type { DestinationRef, ReloadOutcome } from "../control/steering.ts";
 import { good } from "../control/mistake.ts";
 import { durationMsMax, readChoice, readCount, readDuration } from "../control/value.ts";
 import { metricsText } from "./metrics.ts";
@@ -142,12 +143,12 @@ export const routes: readonly Route[] = [
         drain: "Takes no new client; its connections go on",
         maintenance: "Takes no new client and is not checked; its connections go on",
       }[mode],
-      query: ofDestination,
+      query: { listener }, // a file knows no modes
       answer: jsonAnswer("Done", changed),
-      handle: (call) => {
+      handle: async (call) => {
         call.steering.setMode(refOf(call), mode);
         const words = { ready: "is ready", drain: "drains", maintenance: "is in maintenance" };
-        return done(call, `${call.name} ${words[mode]}`);
+        return json({ message: `${call.name} ${words[mode]}`, persisted: "" });
       },
     }),
   ),
@@ -230,8 +231,19 @@ function refOf(call: Call): DestinationRef {
 }
 
 async function done(call: Call, message: string, more: object = {}): Promise<Response> {
-  const persisted = call.number("persist") === 1 ? await call.steering.persist() : "";
+  const persisted = call.number("persist") === 1 ? await written(call, message) : "";
   return json({ message, persisted, ...more });
+}
+
+/** The change is made by now, whatever becomes of the file. */
+async function written({ steering }: Call, message: string): Promise<string> {
+  try {
+    return await steering.persist();
+  } catch (error) {
+    if (!(error instanceof SteeringError)) throw error;
+    const words = `${message}, but the file is as it was: ${error.message}`;
+    throw new SteeringError(error.kind, words);
+  }
 }
 
 /** What could not be read or applied has changed nothing. */
