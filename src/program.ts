@@ -2,16 +2,19 @@
 // what the admin side sees. Origin: IAWLB §3, whose one listener was the process.
 import manifest from "../package.json" with { type: "json" };
 import { balance, type Balancer, type Hooks } from "./balancer.ts";
+import { pageOf, splitId } from "./connection-pages.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
-import { differenceOf, faultOf, linesOf, type Difference } from "./reload.ts";
-import { formatAddress, readOptions } from "./control/options.ts";
+import { differenceOf, faultOf, isSamePlace, keepModes, linesOf, partnersOf } from "./reload.ts";
+import { withPlace, type Difference } from "./reload.ts";
+import { readOptions } from "./control/options.ts";
 import type { Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
+import { Turns } from "./turns.ts";
 import type { HandedDescriptor } from "./upgrade.ts";
 import type { Inheritance } from "./inherited.ts";
 import { levelOf, wordsOf, type Level } from "./control/log.ts";
-import { nearby } from "./control/mistake.ts";
+import { destinationAt, listenerAt } from "./lookup.ts";
 import {
   SteeringError,
   type ConnectionPage,
@@ -45,7 +48,7 @@ export interface ProgramHost {
 }
 
 interface Listener {
-  readonly name: string;
+  name: string;
   readonly balancer: Balancer;
   /** As configured and steered; what is in force besides is the balancer's. */
   options: Options;
@@ -53,6 +56,8 @@ interface Listener {
 
 export class Program implements Steering {
   private configuration: Configuration;
+  /** Of the program itself, in force. */
+  private settings: Configuration["program"];
   private readonly host: ProgramHost;
   private readonly listeners = new Map<string, Listener>();
   /** Listeners that a reload has removed, until their last pair has ended. */
@@ -61,7 +66,9 @@ export class Program implements Steering {
   private readonly startedAt = Date.now();
   private readonly startedMs = performance.now();
   private lastReload: ReloadOutcome | null = null;
-  private reloading: Promise<ReloadOutcome> | null = null;
+  /** A reload that has not begun to read. */
+  private nextReload: Promise<ReloadOutcome> | null = null;
+  private readonly turns = new Turns();
   /** Listeners whose destinations differ from the file by what was steered. */
   private readonly steered = new Set<string>();
   private draining: Promise<void> | null = null;
@@ -69,6 +76,7 @@ export class Program implements Steering {
 
   private constructor(configuration: Configuration, host: ProgramHost) {
     this.configuration = configuration;
+    this.settings = configuration.program;
     this.host = host;
   }
 
@@ -78,8 +86,9 @@ export class Program implements Steering {
    */
   static async start(configuration: Configuration, host: ProgramHost): Promise<Program> {
     const program = new Program(configuration, host);
-    const opened = await program.openAll(configuration.listeners);
-    for (const each of opened) program.listeners.set(each.name, each);
+    const opened = await program.openAll(configuration, configuration.listeners, new Map());
+    for (const each of opened.values()) program.listeners.set(each.name, each);
+    program.announce(opened.values());
     return program;
   }
 
@@ -103,11 +112,16 @@ export class Program implements Steering {
     return this.draining;
   }
 
-  status(): ProgramStatus {
+  /** Those that serve, then those that leave. */
+  private get all(): readonly (readonly [name: string, balancer: Balancer])[] {
     const serving = [...this.listeners.values()].map(
       ({ name, balancer }) => [name, balancer] as const,
     );
-    const listeners = [...serving, ...this.leaving].map(([name, balancer]): ListenerStatus =>
+    return [...serving, ...this.leaving];
+  }
+
+  status(): ProgramStatus {
+    const listeners = this.all.map(([name, balancer]): ListenerStatus =>
       Object.assign({ name }, balancer.status()),
     );
     return {
@@ -122,27 +136,11 @@ export class Program implements Steering {
     };
   }
 
-  async connections(query: ConnectionQuery): Promise<ConnectionPage> {
-    const names = query.listener === "" ? [...this.listeners.keys()] : [query.listener];
-    const [from, after] = splitId(query.after);
-    const page: ConnectionPage["connections"][number][] = [];
-    let next = "";
-    // One listener after the other: pages go on within a listener.
-    for (const name of from === "" ? names : names.slice(Math.max(0, names.indexOf(from)))) {
-      const found = await this.at(name).balancer.connections({
-        ...query,
-        after: name === from || from === "" ? after : "",
-        countMax: query.countMax - page.length,
-      });
-      const idOf = (number: string): string => `${name}/${number}`;
-      page.push(...found.connections.map((of) => ({ ...of, id: idOf(of.id), listener: name })));
-      if (found.next !== "") next = idOf(found.next);
-      else if (page.length === query.countMax && name !== names.at(-1)) {
-        next = `${names[names.indexOf(name) + 1] ?? ""}/`;
-      }
-      if (next !== "") break;
-    }
-    return { connections: page, next };
+  connections(query: ConnectionQuery): Promise<ConnectionPage> {
+    const { listener } = query;
+    if (listener === "") return pageOf(this.all, query);
+    const balancer = this.leaving.get(listener) ?? listenerAt(this.listeners, listener).balancer;
+    return pageOf([[listener, balancer]], query);
   }
 
   subscribe(receive: (event: ProgramEvent) => void): () => void {
@@ -154,40 +152,46 @@ export class Program implements Steering {
   }
 
   setMode(ref: DestinationRef, mode: Mode): void {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = destinationAt(this.listeners, ref);
     listener.balancer.setMode(name, mode);
     this.say("mode", listener.name, name, `destination ${name}: ${mode}`);
   }
 
-  async set(ref: DestinationRef, change: { weight?: number; slots?: number }): Promise<void> {
-    const { listener, name } = this.find(ref);
-    const destinations = listener.options.destinations.map((each) =>
-      each.name === name ? { ...each, ...change } : each,
-    );
-    await this.change(listener, { ...listener.options, destinations });
-    const words = Object.entries(change).map(([key, value]) => `${key} ${value}`);
-    this.say("set", listener.name, name, `destination ${name}: ${words.join(", ")}`);
+  set(ref: DestinationRef, change: { weight?: number; slots?: number }): Promise<void> {
+    return this.turns.take(async () => {
+      const { listener, name } = destinationAt(this.listeners, ref);
+      const destinations = listener.options.destinations.map((each) =>
+        each.name === name ? { ...each, ...change } : each,
+      );
+      await this.change(listener, { ...listener.options, destinations });
+      const words = Object.entries(change).map(([key, value]) => `${key} ${value}`);
+      this.say("set", listener.name, name, `destination ${name}: ${words.join(", ")}`);
+    });
   }
 
-  async add(listenerName: string, place: string): Promise<string> {
-    const listener = this.listenerOf(listenerName);
-    const before = listener.options.destinations;
-    const options = readOptions({ ...listener.options, destinations: [...before, place] });
-    await this.change(listener, options);
-    const name = options.destinations.at(-1)?.name ?? "";
-    this.say("added", listener.name, name, `destination ${name} is added`);
-    return name;
+  add(listenerName: string, place: string): Promise<string> {
+    return this.turns.take(async () => {
+      const listener = listenerAt(this.listeners, listenerName);
+      const before = listener.options.destinations;
+      const options = readOptions({ ...listener.options, destinations: [...before, place] });
+      await this.change(listener, options);
+      const name = options.destinations.at(-1)?.name ?? "";
+      this.say("added", listener.name, name, `destination ${name} is added`);
+      return name;
+    });
   }
 
-  async remove(ref: DestinationRef): Promise<void> {
-    const { listener, name } = this.find(ref);
-    const destinations = listener.options.destinations.filter((each) => each.name !== name);
-    if (destinations.length === 0) {
-      const problem = `${name} is the last destination of ${listener.name}`;
-      throw new SteeringError("refused", `${problem}; drain it, or add another one first`);
-    }
-    await this.change(listener, { ...listener.options, destinations });
-    this.say("removed", listener.name, name, `destination ${name} is removed`);
+  remove(ref: DestinationRef): Promise<void> {
+    return this.turns.take(async () => {
+      const { listener, name } = destinationAt(this.listeners, ref);
+      const destinations = listener.options.destinations.filter((each) => each.name !== name);
+      if (destinations.length === 0) {
+        const problem = `${name} is the last destination of ${listener.name}`;
+        throw new SteeringError("refused", `${problem}; drain it, or add another one first`);
+      }
+      await this.change(listener, { ...listener.options, destinations });
+      this.say("removed", listener.name, name, `destination ${name} is removed`);
+    });
   }
 
   async kill(id: string): Promise<void> {
@@ -203,21 +207,24 @@ export class Program implements Steering {
   }
 
   rebalance(ref: DestinationRef, count: number, perSecond: number): Promise<number> {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = destinationAt(this.listeners, ref);
     return listener.balancer.rebalance(name, count, perSecond);
   }
 
-  /** One at a time: who asks while one is under way gets what that gives. */
+  /** One at a time. Who asks while one is under way gets what the next gives: the file may have changed since. */
   reload(by: string): Promise<ReloadOutcome> {
-    this.reloading ??= this.reloadOnce(by).finally(() => (this.reloading = null));
-    return this.reloading;
+    this.nextReload ??= this.turns.take(() => {
+      this.nextReload = null;
+      return this.reloadOnce(by);
+    });
+    return this.nextReload;
   }
 
   async plan(): Promise<ReloadOutcome> {
     const at = Date.now();
     try {
       const { changes, kept } = differenceOf(
-        this.configuration,
+        this.settings,
         [...this.listeners.values()],
         await this.host.read(),
       );
@@ -227,17 +234,20 @@ export class Program implements Steering {
     }
   }
 
-  async persist(): Promise<string> {
-    const { file } = this.configuration;
-    if (file === "") {
-      throw new SteeringError("refused", "there is no file to write to; start with --config FILE");
-    }
-    for (const name of this.steered) {
-      const { destinations } = this.at(name).options;
-      this.configuration = await persistDestinations(this.configuration, name, destinations);
-      this.steered.delete(name);
-    }
-    return file;
+  persist(): Promise<string> {
+    return this.turns.take(async () => {
+      const { file } = this.configuration;
+      if (file === "") {
+        const problem = "there is no file to write to; start with --config FILE";
+        throw new SteeringError("refused", problem);
+      }
+      for (const name of this.steered) {
+        const { destinations } = listenerAt(this.listeners, name).options;
+        this.configuration = await persistDestinations(this.configuration, name, destinations);
+        this.steered.delete(name);
+      }
+      return file;
+    });
   }
 
   drain(): void {
@@ -274,34 +284,43 @@ export class Program implements Steering {
 
   /** What can fail comes first; then all changes follow without a fault. */
   private async applyAll(next: Configuration): Promise<Difference> {
-    const outcome = differenceOf(this.configuration, [...this.listeners.values()], next);
-    const moved = next.listeners.filter(({ name, options }) => {
-      const now = this.listeners.get(name);
-      return (
-        now === undefined || formatAddress(now.options.listen) !== formatAddress(options.listen)
-      );
+    const before = [...this.listeners.values()];
+    const outcome = differenceOf(this.settings, before, next);
+    const partners = partnersOf(before, next.listeners);
+    const moved = next.listeners.filter((each) => {
+      const partner = partners.get(each);
+      return partner === undefined || !isSamePlace(partner, each);
     });
-    const opened = await this.openAll(moved);
-    for (const { name, balancer } of this.listeners.values()) {
-      const stays = next.listeners.some((each) => each.name === name);
-      if (!stays || opened.some((each) => each.name === name)) this.retire(name, balancer);
+    const opened = await this.openAll(next, moved, partners);
+    if (this.draining !== null) {
+      for (const { balancer } of opened.values()) await balancer.stop();
+      throw new SteeringError("refused", "it is draining");
     }
-    for (const { name, options } of next.listeners) {
-      const listener = this.listeners.get(name);
+    const staying = new Map([...partners].filter(([each]) => !moved.includes(each)));
+    for (const listener of before) {
+      if (![...staying.values()].includes(listener)) this.retire(listener);
+    }
+    this.listeners.clear();
+    for (const each of next.listeners) {
+      const listener = staying.get(each) ?? opened.get(each);
       if (listener === undefined) continue;
+      listener.name = each.name;
+      this.listeners.set(each.name, listener);
+    }
+    this.announce(opened.values());
+    for (const [{ options }, listener] of staying) {
       await listener.balancer.apply(options);
       listener.options = options;
     }
-    for (const each of opened) this.listeners.set(each.name, each);
     this.configuration = next;
+    this.settings = { ...this.settings, logLevel: next.program.logLevel };
     this.steered.clear();
     this.host.onSettings(next.program);
     return outcome;
   }
 
   /** A listener goes: its pairs go on until they end. */
-  private retire(name: string, balancer: Balancer): void {
-    this.listeners.delete(name);
+  private retire({ name, balancer }: Listener): void {
     this.leavingCount += 1;
     const key = `${name}~${this.leavingCount}`;
     this.leaving.set(key, balancer);
@@ -310,22 +329,33 @@ export class Program implements Steering {
 
   // --- what both use
 
-  /** All or none. */
-  private async openAll(wanted: readonly ListenerConfiguration[]): Promise<Listener[]> {
-    const opened: Listener[] = [];
+  /** All or none. @param partners what was there in their place: the modes of destinations go on. */
+  private async openAll(
+    configuration: Configuration,
+    wanted: readonly ListenerConfiguration[],
+    partners: ReadonlyMap<ListenerConfiguration, Listener>,
+  ): Promise<Map<ListenerConfiguration, Listener>> {
+    const opened = new Map<ListenerConfiguration, Listener>();
+    const { inheritance = null } = this.host;
     try {
-      for (const { name, options } of wanted) {
-        const balancer = await balance(
-          { ...options, inheritance: this.host.inheritance ?? null },
-          this.hooksOf(name),
-        );
-        opened.push({ name, balancer, options });
+      for (const each of wanted) {
+        const { options } = each;
+        const called = { name: each.name };
+        const balancer = await balance({ ...options, inheritance }, this.hooksOf(called));
+        opened.set(each, Object.assign(called, { balancer, options }));
+        keepModes(partners.get(each)?.balancer, balancer);
       }
     } catch (error) {
-      for (const { balancer } of opened) await balancer.stop();
-      throw error;
+      for (const { balancer } of opened.values()) await balancer.stop();
+      throw withPlace(error, configuration, wanted[opened.size]);
     }
     return opened;
+  }
+
+  private announce(opened: Iterable<Listener>): void {
+    for (const { name, balancer } of opened) {
+      for (const address of balancer.addresses) this.tell(name, { kind: "listening", address });
+    }
   }
 
   private async change(listener: Listener, options: Options): Promise<void> {
@@ -334,13 +364,18 @@ export class Program implements Steering {
     this.steered.add(listener.name);
   }
 
-  private hooksOf(name: string): Hooks {
+  /** That it listens is told once all do, and the program can be ended in order. */
+  private hooksOf(called: { readonly name: string }): Hooks {
     const event = (event: BalancerEvent): void => {
-      const destination = "name" in event ? event.name : "";
-      this.say(event.kind, name, destination, wordsOf(event), levelOf(event));
+      if (event.kind !== "listening") this.tell(called.name, event);
     };
     const { access } = this.host;
     return access === undefined ? { event } : { event, access };
+  }
+
+  private tell(listener: string, event: BalancerEvent): void {
+    const destination = "name" in event ? event.name : "";
+    this.say(event.kind, listener, destination, wordsOf(event), levelOf(event));
   }
 
   private say(
@@ -350,49 +385,13 @@ export class Program implements Steering {
     message: string,
     level: Level = "info",
   ): void {
-    const isOne = listener === "" || this.configuration.listeners.length === 1;
+    const isOne = listener === "" || this.all.length === 1;
     this.host.tell(level, isOne ? message : `${listener}: ${message}`);
     const event: ProgramEvent = { at: Date.now(), kind, listener, destination, message };
     for (const receive of this.receivers) receive(event);
   }
 
   private async each(act: (balancer: Balancer) => Promise<void>): Promise<void> {
-    const all = [...this.listeners.values()].map(({ balancer }) => balancer);
-    await Promise.all([...all, ...this.leaving.values()].map(act));
+    await Promise.all(this.all.map(([, balancer]) => act(balancer)));
   }
-
-  private at(name: string): Listener {
-    const listener = this.listeners.get(name);
-    if (listener !== undefined) return listener;
-    const known = [...this.listeners.keys()].join(", ");
-    throw new SteeringError("unknown", `no listener ${name}; known are ${known}`);
-  }
-
-  private listenerOf(name: string): Listener {
-    if (name !== "") return this.at(name);
-    const [only, ...others] = this.listeners.values();
-    if (only !== undefined && others.length === 0) return only;
-    const known = [...this.listeners.keys()].join(", ");
-    throw new SteeringError("ambiguous", `there are several listeners; one of ${known} is needed`);
-  }
-
-  /** @throws SteeringError */
-  private find(ref: DestinationRef): { readonly listener: Listener; readonly name: string } {
-    const name = ref.destination;
-    const where = ref.listener === "" ? [...this.listeners.values()] : [this.at(ref.listener)];
-    const has = (each: Listener) => each.options.destinations.some((one) => one.name === name);
-    const [found, another] = where.filter(has);
-    if (found === undefined) {
-      const known = where.flatMap((each) => each.options.destinations.map((one) => one.name));
-      throw new SteeringError("unknown", `no destination ${name}; ${nearby(name, known)}`);
-    }
-    if (another === undefined) return { listener: found, name };
-    const both = `${found.name} and ${another.name}`;
-    throw new SteeringError("ambiguous", `${name} is a destination of ${both}; name the listener`);
-  }
-}
-
-function splitId(id: string): readonly [string, string] {
-  const slash = id.lastIndexOf("/");
-  return slash < 0 ? ["", id] : [id.slice(0, slash), id.slice(slash + 1)];
 }

@@ -1,4 +1,4 @@
-// What it costs to be seen: keep-alive requests with the admin side off, and on with a reader of its events and metrics.
+// What it costs to be seen: keep-alive requests with the admin side off, and on with a reader of events and metrics.
 
 import { join } from "node:path";
 import { PLAIN } from "../programs.ts";

@@ -240,12 +240,19 @@ function checkPersist(call: Call): void {
 }
 
 async function done(call: Call, message: string, more: object = {}): Promise<Response> {
-  if (call.number("persist") !== 1) return json({ message, persisted: "", ...more });
-  const persisted = await call.steering.persist().catch((error: unknown) => {
-    if (!(error instanceof SteeringError)) throw error;
-    throw new Refusal("refused", error.message, `${message} all the same, until the next reload`);
-  });
+  const persisted = call.number("persist") === 1 ? await written(call, message) : "";
   return json({ message, persisted, ...more });
+}
+
+/** The change is made by now, whatever becomes of the file. */
+async function written({ steering }: Call, message: string): Promise<string> {
+  try {
+    return await steering.persist();
+  } catch (error) {
+    if (!(error instanceof SteeringError)) throw error;
+    const words = `${message}, but the file is as it was: ${error.message}`;
+    throw new SteeringError(error.kind, words);
+  }
 }
 
 /** What could not be read or applied has changed nothing. */

@@ -36,7 +36,7 @@ const modeWords: Readonly<Record<Mode, Pick<Verb, "help" | "examples">>> = {
     help: "a destination takes no new client; --all: the program ends in order",
     examples: [
       ["iawlb drain api && iawlb wait-drained api", "returns when api serves nobody any more"],
-      ["iawlb drain api db", "a reload leaves them drained, a restart or an upgrade does not"],
+      ["iawlb drain api db", "until iawlb ready, or the end of the program"],
       ["iawlb drain --all", "accept no more, let connections finish, end"],
     ],
   },

@@ -105,11 +105,16 @@ export function mistakeIn(argument: string, fault: Fault): Mistake {
 /** The same for what stands in a file: `file:line:column: listener[0].slots: problem; what is accepted`. */
 export function mistakeAt(at: FilePlace, fault: Fault): Mistake {
   const { code, problem, accepted, suggestion } = fault;
-  const where = at.line === 0 ? at.file : `${at.file}:${at.line}:${at.column}`;
-  const argument = (at.path === "" ? where : `${where}: ${at.path}`).replace(unprintables, "?");
+  const argument = placeText(at);
   const message = `${argument}: ${problem}${accepted === "" ? "" : `; ${accepted}`}`;
   const hint = suggestion === "" ? "" : `did you mean ${quote(suggestion).slice(1, -1)}?`;
   return { code, argument, message, hint, at };
+}
+
+/** `file:line:column: listener[0].slots`. */
+export function placeText({ file, line, column, path }: FilePlace): string {
+  const where = line === 0 ? file : `${file}:${line}:${column}`;
+  return (path === "" ? where : `${where}: ${path}`).replace(unprintables, "?");
 }
 
 /** The user's own text inside a message: quoted, one line, no control characters, not without end. */

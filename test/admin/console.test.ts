@@ -62,7 +62,7 @@ test("console: a change that cannot be written says whether it holds; without a 
   const destination = `${server.port},name=a`;
   const file = files.add("a.toml", `listen = "127.0.0.1:0"\ndestinations = ["${destination}"]\n`);
   for (const [args, words, slots] of [
-    [["--config", file], "a has slots 9 all the same, until the next reload", 9],
+    [["--config", file], "a has slots 9, but the file is as it was", 9],
     [["127.0.0.1:0", destination], "there is no file to write to; start with --config FILE", 0],
   ] as const) {
     const admin = `unix:${files.path(`${slots}.sock`)}`;

@@ -53,6 +53,8 @@ export interface Subject {
   readonly ended: readonly Ended[];
   /** Asked by SIGUSR1, answered on stderr. */
   status(): Promise<Status>;
+  /** Descriptors and deadlines that are there now belong to it: what `settle` compares with. */
+  begin(): Promise<void>;
   /** Waits until the status is so. @returns that status. */
   when(isSo: (status: Status) => boolean, what: string, ms?: number): Promise<Status>;
   /**
@@ -112,7 +114,8 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
 
 async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
   const status = () => askStatus(balancer);
-  const before = { fds: descriptors(balancer.pid), status: await status() };
+  const look = async () => ({ fds: descriptors(balancer.pid), status: await status() });
+  let before = await look();
   const when: Subject["when"] = (isSo, what, ms = 20_000) =>
     until(
       async () => {
@@ -153,6 +156,7 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
       return balancer.stdout.map(toEnded);
     },
     status,
+    begin: async () => void (before = await look()),
     when,
     async finish(count) {
       const status = await settle(count);
