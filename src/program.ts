@@ -1,24 +1,26 @@
 // What one process runs: listeners by name from one configuration, started, changed, steered and ended together. It is
 // what the admin side sees. Origin: IAWLB §3, whose one listener was the process.
 import manifest from "../package.json" with { type: "json" };
-import { balance, type Balancer, type Hooks } from "./balancer.ts";
+import type { Hooks } from "./balancer.ts";
+import { circles } from "./config/between.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
+import { besideOf, Listeners, type Given, type Listener } from "./listeners.ts";
 import { differenceOf, faultOf, linesOf, type Difference } from "./reload.ts";
-import { formatAddress, readOptions } from "./control/options.ts";
-import type { Options } from "./control/options.ts";
+import { readAddress } from "./control/address.ts";
+import { OptionsError, readOptions, type Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
 import type { HandedDescriptor } from "./upgrade.ts";
 import type { Inheritance } from "./inherited.ts";
 import { levelOf, wordsOf, type Level } from "./control/log.ts";
-import { nearby } from "./control/mistake.ts";
+import { mistakeIn } from "./control/mistake.ts";
 import {
   SteeringError,
   type ConnectionPage,
   type ConnectionQuery,
   type DestinationRef,
-  type ListenerStatus,
   type Mode,
+  type Modes,
   type ProgramEvent,
   type ProgramStatus,
   type ReloadOutcome,
@@ -28,11 +30,11 @@ import {
 /** Receivers of events at once; one more is refused. */
 const receiverCountMax = 1_024;
 
-type ListenerConfiguration = Configuration["listeners"][number];
-
 export interface ProgramHost {
   /** Listening descriptors that were there before. */
   readonly inheritance?: Inheritance;
+  /** In which destinations begin, by the names of their listeners. */
+  readonly modes?: Readonly<Record<string, Modes>>;
   /** Reads the configuration anew, from where it came. @throws OptionsError */
   read(): Promise<Configuration>;
   /** Settings of the program itself have changed. */
@@ -44,19 +46,10 @@ export interface ProgramHost {
   tell(level: Level, message: string): void;
 }
 
-interface Listener {
-  readonly name: string;
-  readonly balancer: Balancer;
-  /** As configured and steered; what is in force besides is the balancer's. */
-  options: Options;
-}
-
 export class Program implements Steering {
   private configuration: Configuration;
   private readonly host: ProgramHost;
-  private readonly listeners = new Map<string, Listener>();
-  /** Listeners that a reload has removed, until their last pair has ended. */
-  private readonly leaving = new Map<string, Balancer>();
+  private readonly listeners = new Listeners();
   private readonly receivers = new Set<(event: ProgramEvent) => void>();
   private readonly startedAt = Date.now();
   private readonly startedMs = performance.now();
@@ -65,7 +58,6 @@ export class Program implements Steering {
   /** Listeners whose destinations differ from the file by what was steered. */
   private readonly steered = new Set<string>();
   private draining: Promise<void> | null = null;
-  private leavingCount = 0;
 
   private constructor(configuration: Configuration, host: ProgramHost) {
     this.configuration = configuration;
@@ -78,38 +70,38 @@ export class Program implements Steering {
    */
   static async start(configuration: Configuration, host: ProgramHost): Promise<Program> {
     const program = new Program(configuration, host);
-    const opened = await program.openAll(configuration.listeners);
-    for (const each of opened) program.listeners.set(each.name, each);
+    const { listeners } = configuration;
+    const opened = await program.listeners.open(listeners, listeners, program.given);
+    for (const each of opened) program.listeners.serving.set(each.name, each);
     return program;
   }
 
   /** Where it listens, in the order of the configuration. */
   get addresses(): readonly string[] {
-    return [...this.listeners.values()].flatMap(({ balancer }) => balancer.addresses);
+    return this.listeners.addresses;
   }
 
   get descriptors(): readonly HandedDescriptor[] {
-    return [...this.listeners.values()].flatMap(({ balancer }) => balancer.descriptors);
+    return this.all.flatMap(({ balancer }) => balancer.descriptors);
+  }
+
+  /** Of destinations that are not ready, by the names of their listeners. */
+  get modes(): Readonly<Record<string, Modes>> {
+    return this.listeners.modes;
   }
 
   /** Fulfils once every thread of every listener has answered. */
   answers(): Promise<void> {
-    return this.each((balancer) => balancer.answers());
+    return this.listeners.each((balancer) => balancer.answers());
   }
 
   /** A successor accepts: ends when the last that is open or waits has ended by itself. */
   handOver(): Promise<void> {
-    this.draining ??= this.each((balancer) => balancer.handOver());
+    this.draining ??= this.listeners.each((balancer) => balancer.handOver());
     return this.draining;
   }
 
   status(): ProgramStatus {
-    const serving = [...this.listeners.values()].map(
-      ({ name, balancer }) => [name, balancer] as const,
-    );
-    const listeners = [...serving, ...this.leaving].map(([name, balancer]): ListenerStatus =>
-      Object.assign({ name }, balancer.status()),
-    );
     return {
       version: manifest.version,
       pid: process.pid,
@@ -118,32 +110,12 @@ export class Program implements Steering {
       state: this.draining === null ? "running" : "draining",
       config: this.configuration.file,
       reload: this.lastReload,
-      listeners,
+      listeners: this.listeners.statuses(),
     };
   }
 
-  async connections(query: ConnectionQuery): Promise<ConnectionPage> {
-    const names = query.listener === "" ? [...this.listeners.keys()] : [query.listener];
-    const [from, after] = splitId(query.after);
-    const page: ConnectionPage["connections"][number][] = [];
-    let next = "";
-    // One listener after the other: pages go on within a listener.
-    for (const name of from === "" ? names : names.slice(Math.max(0, names.indexOf(from)))) {
-      const { balancer } = this.at(name);
-      const found = await balancer.connections({
-        ...query,
-        listener: name,
-        after: name === from ? after : "",
-        countMax: query.countMax - page.length,
-      });
-      page.push(...found.connections);
-      if (found.next !== "") next = found.next;
-      else if (page.length === query.countMax && name !== names.at(-1)) {
-        next = `${names[names.indexOf(name) + 1] ?? ""}/`;
-      }
-      if (next !== "") break;
-    }
-    return { connections: page, next };
+  connections(query: ConnectionQuery): Promise<ConnectionPage> {
+    return this.listeners.connections(query);
   }
 
   subscribe(receive: (event: ProgramEvent) => void): () => void {
@@ -155,13 +127,13 @@ export class Program implements Steering {
   }
 
   setMode(ref: DestinationRef, mode: Mode): void {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = this.listeners.find(ref);
     listener.balancer.setMode(name, mode);
     this.say("mode", listener.name, name, `destination ${name}: ${mode}`);
   }
 
   async set(ref: DestinationRef, change: { weight?: number; slots?: number }): Promise<void> {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = this.listeners.find(ref);
     const destinations = listener.options.destinations.map((each) =>
       each.name === name ? { ...each, ...change } : each,
     );
@@ -171,17 +143,18 @@ export class Program implements Steering {
   }
 
   async add(listenerName: string, place: string): Promise<string> {
-    const listener = this.listenerOf(listenerName);
+    const listener = this.listeners.named(listenerName);
     const before = listener.options.destinations;
     const options = readOptions({ ...listener.options, destinations: [...before, place] });
-    await this.change(listener, options);
     const name = options.destinations.at(-1)?.name ?? "";
+    this.refuseCircle(listener, options, name);
+    await this.change(listener, options);
     this.say("added", listener.name, name, `destination ${name} is added`);
     return name;
   }
 
   async remove(ref: DestinationRef): Promise<void> {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = this.listeners.find(ref);
     const destinations = listener.options.destinations.filter((each) => each.name !== name);
     if (destinations.length === 0) {
       const problem = `${name} is the last destination of ${listener.name}`;
@@ -191,20 +164,12 @@ export class Program implements Steering {
     this.say("removed", listener.name, name, `destination ${name} is removed`);
   }
 
-  async kill(id: string): Promise<void> {
-    const [name, number] = splitId(id);
-    const balancer = this.listeners.get(name)?.balancer ?? this.leaving.get(name);
-    const order = /^\d{1,15}$/.test(number) ? Number(number) : -1;
-    if (balancer === undefined || order < 0) {
-      throw new SteeringError("unknown", `${id} is no connection; such as main/17 is accepted`);
-    }
-    if (!(await balancer.kill(order))) {
-      throw new SteeringError("unknown", `connection ${id} is not open`);
-    }
+  kill(id: string): Promise<void> {
+    return this.listeners.kill(id);
   }
 
   rebalance(ref: DestinationRef, count: number, perSecond: number): Promise<number> {
-    const { listener, name } = this.find(ref);
+    const { listener, name } = this.listeners.find(ref);
     return listener.balancer.rebalance(name, count, perSecond);
   }
 
@@ -217,11 +182,7 @@ export class Program implements Steering {
   async plan(): Promise<ReloadOutcome> {
     const at = Date.now();
     try {
-      const { changes, kept } = differenceOf(
-        this.configuration,
-        [...this.listeners.values()],
-        await this.host.read(),
-      );
+      const { changes, kept } = differenceOf(this.configuration, this.all, await this.host.read());
       return { at, by: "plan", changes, kept, fault: "" };
     } catch (error) {
       return { at, by: "plan", changes: [], kept: [], fault: faultOf(error) };
@@ -234,7 +195,7 @@ export class Program implements Steering {
       throw new SteeringError("refused", "there is no file to write to; start with --config FILE");
     }
     for (const name of this.steered) {
-      const { destinations } = this.at(name).options;
+      const { destinations } = this.listeners.at(name).options;
       this.configuration = await persistDestinations(this.configuration, name, destinations);
       this.steered.delete(name);
     }
@@ -247,13 +208,13 @@ export class Program implements Steering {
 
   /** Accepts no more, lets pairs finish up to `--drain-timeout`, cuts the rest; a hand-over gets that deadline, too. */
   end(): Promise<void> {
-    this.draining = this.each((balancer) => balancer.drain());
+    this.draining = this.listeners.each((balancer) => balancer.drain());
     return this.draining;
   }
 
   /** Ends everything now. */
   stop(): Promise<void> {
-    return this.each((balancer) => balancer.stop());
+    return this.listeners.each((balancer) => balancer.stop());
   }
 
   // --- reload
@@ -275,58 +236,43 @@ export class Program implements Steering {
 
   /** What can fail comes first; then all changes follow without a fault. */
   private async applyAll(next: Configuration): Promise<Difference> {
-    const outcome = differenceOf(this.configuration, [...this.listeners.values()], next);
-    const moved = next.listeners.filter(({ name, options }) => {
-      const now = this.listeners.get(name);
-      return (
-        now === undefined || formatAddress(now.options.listen) !== formatAddress(options.listen)
-      );
-    });
-    const opened = await this.openAll(moved);
-    for (const { name, balancer } of this.listeners.values()) {
-      const stays = next.listeners.some((each) => each.name === name);
-      if (!stays || opened.some((each) => each.name === name)) this.retire(name, balancer);
-    }
+    const outcome = differenceOf(this.configuration, this.all, next);
+    const { serving } = this.listeners;
+    const opened = await this.listeners.move(next.listeners, this.given);
     for (const { name, options } of next.listeners) {
-      const listener = this.listeners.get(name);
+      const listener = serving.get(name);
       if (listener === undefined) continue;
-      await listener.balancer.apply(options);
+      await listener.balancer.apply({ ...options, beside: besideOf(name, next.listeners) });
       listener.options = options;
     }
-    for (const each of opened) this.listeners.set(each.name, each);
+    for (const each of opened) serving.set(each.name, each);
+    this.listeners.arrange(next.listeners);
     this.configuration = next;
     this.steered.clear();
     this.host.onSettings(next.program);
     return outcome;
   }
 
-  /** A listener goes: its pairs go on until they end. */
-  private retire(name: string, balancer: Balancer): void {
-    this.listeners.delete(name);
-    this.leavingCount += 1;
-    const key = `${name}~${this.leavingCount}`;
-    this.leaving.set(key, balancer);
-    void balancer.retire().then(() => this.leaving.delete(key));
-  }
-
   // --- what both use
 
-  /** All or none. */
-  private async openAll(wanted: readonly ListenerConfiguration[]): Promise<Listener[]> {
-    const opened: Listener[] = [];
-    try {
-      for (const { name, options } of wanted) {
-        const balancer = await balance(
-          { ...options, inheritance: this.host.inheritance ?? null },
-          this.hooksOf(name),
-        );
-        opened.push({ name, balancer, options });
-      }
-    } catch (error) {
-      for (const { balancer } of opened) await balancer.stop();
-      throw error;
-    }
-    return opened;
+  private get all(): readonly Listener[] {
+    return [...this.listeners.serving.values()];
+  }
+
+  private get given(): Given {
+    const { inheritance = null, modes = {} } = this.host;
+    return { inheritance, modes, hooksOf: (name) => this.hooksOf(name) };
+  }
+
+  /** From listener to listener and back to the first. @throws OptionsError */
+  private refuseCircle(changed: Listener, wanted: Options, argument: string): void {
+    const all = this.all.map(({ name, options: now, balancer }) => {
+      const options = name === changed.name ? wanted : now;
+      const bound = readAddress(balancer.addresses[0] ?? "", "listen").value;
+      return { name, options: { ...options, listen: bound ?? options.listen } };
+    });
+    const [found] = circles(all);
+    if (found !== undefined) throw new OptionsError([mistakeIn(argument, found.fault)]);
   }
 
   private async change(listener: Listener, options: Options): Promise<void> {
@@ -356,44 +302,4 @@ export class Program implements Steering {
     const event: ProgramEvent = { at: Date.now(), kind, listener, destination, message };
     for (const receive of this.receivers) receive(event);
   }
-
-  private async each(act: (balancer: Balancer) => Promise<void>): Promise<void> {
-    const all = [...this.listeners.values()].map(({ balancer }) => balancer);
-    await Promise.all([...all, ...this.leaving.values()].map(act));
-  }
-
-  private at(name: string): Listener {
-    const listener = this.listeners.get(name);
-    if (listener !== undefined) return listener;
-    const known = [...this.listeners.keys()].join(", ");
-    throw new SteeringError("unknown", `no listener ${name}; known are ${known}`);
-  }
-
-  private listenerOf(name: string): Listener {
-    if (name !== "") return this.at(name);
-    const [only, ...others] = this.listeners.values();
-    if (only !== undefined && others.length === 0) return only;
-    const known = [...this.listeners.keys()].join(", ");
-    throw new SteeringError("ambiguous", `there are several listeners; one of ${known} is needed`);
-  }
-
-  /** @throws SteeringError */
-  private find(ref: DestinationRef): { readonly listener: Listener; readonly name: string } {
-    const name = ref.destination;
-    const where = ref.listener === "" ? [...this.listeners.values()] : [this.at(ref.listener)];
-    const has = (each: Listener) => each.options.destinations.some((one) => one.name === name);
-    const [found, another] = where.filter(has);
-    if (found === undefined) {
-      const known = where.flatMap((each) => each.options.destinations.map((one) => one.name));
-      throw new SteeringError("unknown", `no destination ${name}; ${nearby(name, known)}`);
-    }
-    if (another === undefined) return { listener: found, name };
-    const both = `${found.name} and ${another.name}`;
-    throw new SteeringError("ambiguous", `${name} is a destination of ${both}; name the listener`);
-  }
-}
-
-function splitId(id: string): readonly [string, string] {
-  const slash = id.lastIndexOf("/");
-  return slash < 0 ? ["", id] : [id.slice(0, slash), id.slice(slash + 1)];
 }

@@ -2,6 +2,7 @@
 import type { Balancer } from "./balancer.ts";
 import type { Configuration } from "./config/config.ts";
 import { formatAddress, OptionsError, type Options } from "./control/options.ts";
+import { besideOf } from "./listeners.ts";
 import type { ReloadOutcome } from "./control/steering.ts";
 import { writeAdmin } from "./control/program-rows.ts";
 
@@ -37,8 +38,9 @@ export function differenceOf(
     }
     const { listen } = listener.options;
     const [from, to] = [listen, options.listen].map(formatAddress);
+    const beside = besideOf(name, next.listeners);
     if (from !== to) changes.push(`${prefix}listen: ${from} -> ${to}`);
-    for (const each of listener.balancer.plan({ ...options, listen })) {
+    for (const each of listener.balancer.plan({ ...options, listen, beside })) {
       if (each.what === "access-log" || each.what === "log-level") continue; // the program's
       const pairs = each.pairs === 0 ? "" : ` (${each.pairs} open)`;
       const values = `${each.from || "nothing"} -> ${each.to || "nothing"}`;

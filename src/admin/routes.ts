@@ -1,6 +1,11 @@
 // Every route of the admin side. What is not in this table does not exist; what is in it is in /openapi.json.
 
-import { modes, type DestinationRef, type ReloadOutcome } from "../control/steering.ts";
+import {
+  modes,
+  SteeringError,
+  type DestinationRef,
+  type ReloadOutcome,
+} from "../control/steering.ts";
 import { good } from "../control/mistake.ts";
 import { durationMsMax, readChoice, readCount, readDuration } from "../control/value.ts";
 import { metricsText } from "./metrics.ts";
@@ -142,12 +147,12 @@ export const routes: readonly Route[] = [
         drain: "Takes no new client; its connections go on",
         maintenance: "Takes no new client and is not checked; its connections go on",
       }[mode],
-      query: ofDestination,
+      query: { listener }, // a file has no word for it
       answer: jsonAnswer("Done", changed),
       handle: (call) => {
         call.steering.setMode(refOf(call), mode);
         const words = { ready: "is ready", drain: "drains", maintenance: "is in maintenance" };
-        return done(call, `${call.name} ${words[mode]}`);
+        return Promise.resolve(json({ message: `${call.name} ${words[mode]}`, persisted: "" }));
       },
     }),
   ),
@@ -230,8 +235,18 @@ function refOf(call: Call): DestinationRef {
 }
 
 async function done(call: Call, message: string, more: object = {}): Promise<Response> {
-  const persisted = call.number("persist") === 1 ? await call.steering.persist() : "";
+  const persisted = call.number("persist") === 1 ? await written(call, message) : "";
   return json({ message, persisted, ...more });
+}
+
+/** What cannot be written is in force all the same, and that is said. */
+async function written({ steering }: Call, message: string): Promise<string> {
+  try {
+    return await steering.persist();
+  } catch (error) {
+    if (!(error instanceof SteeringError)) throw error;
+    throw new SteeringError(error.kind, `${message}, but it is not written: ${error.message}`);
+  }
 }
 
 /** What could not be read or applied has changed nothing. */

@@ -36,7 +36,7 @@ const modeWords: Readonly<Record<Mode, Pick<Verb, "help" | "examples">>> = {
     help: "a destination takes no new client; --all: the program ends in order",
     examples: [
       ["iawlb drain api && iawlb wait-drained api", "returns when api serves nobody any more"],
-      ["iawlb drain api db --persist", "so that a restart knows, too"],
+      ["iawlb drain api db", "two at once; an upgrade keeps it, a restart does not"],
       ["iawlb drain --all", "accept no more, let connections finish, end"],
     ],
   },
@@ -55,7 +55,7 @@ function modeVerb(mode: Mode): Verb {
     operand: isDrain ? "NAME... | --all" : "NAME...",
     min: isDrain ? 0 : 1,
     max: nameCountMax,
-    options: ofDestination.concat(whole),
+    options: [listenerOption, ...whole],
     run: async (call) => {
       if (isDrain && call.has("all")) return drainAll(call);
       if (call.names.length === 0) {

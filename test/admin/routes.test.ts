@@ -112,8 +112,8 @@ describe("admin routes", () => {
   test("admin: changes reach the program with their names, listeners and values", async () => {
     await using it = await scene();
     it.steering.configPath = "/etc/iawlb.toml";
-    await it.ask("POST", "/destinations/b%2F2/maintenance?listener=main&persist=1");
-    await it.ask("PATCH", "/destinations/a", { body: { weight: 7 } });
+    await it.ask("POST", "/destinations/b%2F2/maintenance?listener=main");
+    await it.ask("PATCH", "/destinations/a?persist=1", { body: { weight: 7 } });
     await it.ask("POST", "/destinations", { body: { listener: "main", place: "10.0.0.5:80" } });
     await it.ask("DELETE", "/destinations/a?listener=main");
     await it.ask("POST", "/destinations/a/rebalance", { body: { count: 5, perSecond: 2 } });
@@ -125,8 +125,8 @@ describe("admin routes", () => {
     const query = { listener: "", destination: "", client: "10.0.0.1" };
     expect(it.steering.calls).toEqual([
       ["setMode", { listener: "main", destination: "b/2" }, "maintenance"],
-      ["persist"],
       ["set", a, { weight: 7 }],
+      ["persist"],
       ["add", "main", "10.0.0.5:80"],
       ["remove", { listener: "main", destination: "a" }],
       ["rebalance", a, 5, 2],
@@ -147,10 +147,11 @@ describe("admin routes", () => {
       ["PUT", "/status", {}, 405, "wrong-method"],
       ["GET", "/status?verbose=1", {}, 400, "bad-request"],
       ["GET", "/connections?count=1001", {}, 400, "bad-request"],
-      ["POST", "/destinations/a/drain?persist=yes", {}, 400, "bad-request"],
+      ["POST", "/destinations/a/drain?persist=1", {}, 400, "bad-request"], // it would not be kept
+      ["DELETE", "/destinations/a?persist=yes", {}, 400, "bad-request"],
       ["POST", "/destinations/nobody/drain", {}, 404, "not-found"],
       ["POST", "/destinations/twice/ready", {}, 409, "ambiguous"],
-      ["POST", "/destinations/a/ready?persist=1", {}, 409, "refused"],
+      ["DELETE", "/destinations/a?persist=1", {}, 409, "refused"],
       ["POST", "/destinations/%ff/ready", {}, 400, "bad-request"],
       ["PATCH", "/destinations/a", {}, 415, "wrong-type"],
       ["PATCH", "/destinations/a", { body: { slots: 1 }, headers: form }, 415, "wrong-type"],
@@ -165,8 +166,10 @@ describe("admin routes", () => {
       expect([method, path, answer.status, value.error.code]).toEqual([method, path, status, code]);
       expect(Value.Check(components.schemas.Error, value)).toBe(true);
     }
+    const unwritten = await it.ask("DELETE", "/destinations/a?persist=1");
+    expect(await unwritten.text()).toContain("has ended, but it is not written: there is no file");
     expect((await it.ask("DELETE", "/status")).headers.get("allow")).toBe("GET");
-    expect(it.steering.calls.filter(([name]) => name !== "setMode")).toEqual([]);
+    expect(it.steering.calls.filter(([name]) => name !== "remove")).toEqual([]);
   });
 
   test("admin: all mistakes of a body are told at once", async () => {

@@ -43,12 +43,12 @@ describe("verbs", () => {
       expect([args, code, told]).toEqual([args, 0, ""]);
       return out;
     };
-    expect(await words("drain", "a", "b/2", "--persist")).toBe(
-      "a drains; written to /etc/iawlb.toml\nb/2 drains; written to /etc/iawlb.toml",
-    );
+    expect(await words("drain", "a", "b/2")).toBe("a drains\nb/2 drains");
     expect(await words("ready", "a", "--listener", "main")).toBe("a is ready");
     expect(await words("maintenance", "b/2")).toBe("b/2 is in maintenance");
-    expect(await words("set", "a", "--slots", "8", "--weight=2")).toBe("a has weight 2, slots 8");
+    expect(await words("set", "a", "--slots", "8", "--weight=2", "--persist")).toBe(
+      "a has weight 2, slots 8; written to /etc/iawlb.toml",
+    );
     expect(await words("add", "10.0.0.5:80,name=c", "--listener", "main")).toBe(
       "10.0.0.5:80 was added",
     );
@@ -64,12 +64,11 @@ describe("verbs", () => {
     const b = { listener: "", destination: "b/2" };
     expect(it.steering.calls).toEqual([
       ["setMode", a, "drain"],
-      ["persist"],
       ["setMode", b, "drain"],
-      ["persist"],
       ["setMode", { ...a, listener: "main" }, "ready"],
       ["setMode", b, "maintenance"],
       ["set", a, { weight: 2, slots: 8 }],
+      ["persist"],
       ["add", "main", "10.0.0.5:80,name=c"],
       ["remove", b],
       ["kill", "main/7"],
