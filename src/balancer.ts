@@ -2,10 +2,10 @@
 // Origin: IAWLB §3, the main program.
 import type { Change } from "./control/changes.ts";
 import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
-import { OptionsError, readOptions, type GivenOptions, type Options } from "./control/options.ts";
+import { OptionsError, readOptions, type Options } from "./control/options.ts";
 import { withNames } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
-import type { ConnectionPage, ConnectionQuery, Mode } from "./control/steering.ts";
+import type { ConnectionPage, ConnectionQuery, Mode, Modes } from "./control/steering.ts";
 import { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import { ListenError, type ListeningDescriptor } from "./engine/listen.ts";
@@ -15,7 +15,7 @@ import { inTurn, listenTargets, openAll, type OpenListener } from "./listening.t
 import { Pairs } from "./pairs.ts";
 import { rowCountOf } from "./roster.ts";
 import { statusOf, type Status } from "./status.ts";
-import { loopsOf, Steered, type SteeredHost, type Threads } from "./steered.ts";
+import { loopsOf, Steered, type SteeredHost, type Threads, type Wanted } from "./steered.ts";
 import { Supervisor, type CommonPlan } from "./supervisor.ts";
 import { requireSystem } from "./system.ts";
 import { DataThread } from "./thread.ts";
@@ -74,11 +74,13 @@ export interface Balancer {
 }
 
 /** What `balance` takes. Times are in ms; what is not given is as on the command line. */
-export type BalanceOptions = GivenOptions & {
+export type BalanceOptions = Wanted & {
   /** false: dial and listen without libc, as on systems that lack it. */
   readonly libc?: boolean;
   /** Listening descriptors that were there before; what is wanted and not among them is opened. */
   readonly inheritance?: Inheritance | null;
+  /** In which destinations begin. */
+  readonly modes?: Modes;
 };
 
 /**
@@ -90,7 +92,7 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
   requireSystem(options, c);
-  const running = new Running(options, c, safeHooks);
+  const running = new Running(options, given, c, safeHooks);
   await running.start(given.inheritance ?? null);
   return running;
 }
@@ -116,7 +118,7 @@ class Running implements Balancer, SteeredHost {
   private onStopped: (() => void) | null = null;
   private stopping: Promise<void> | null = null;
 
-  constructor(options: Options, c: typeof libc, hooks: Hooks) {
+  constructor(options: Options, given: BalanceOptions, c: typeof libc, hooks: Hooks) {
     this.c = c;
     this.hooks = hooks;
     const connectionCount = options.connectionCountMax || placeCountMax; // 0: as many as possible
@@ -128,7 +130,7 @@ class Running implements Balancer, SteeredHost {
         Math.max(placeCountMin, Math.min(options.queueCountMax, placeCountMax)),
       ),
     });
-    this.steered = new Steered(options, c, this);
+    this.steered = new Steered(options, given, c, this);
     this.pairs = new Pairs(this.board, this.steered.roster, this.steered.asking);
   }
 

@@ -15,22 +15,24 @@ import { check as checkConfiguration, checkOptions } from "./config/check.ts";
 import { readConfiguration } from "./config/config.ts";
 import { saysWhatToRun } from "./config/environment.ts";
 import { formatAddress } from "./control/address.ts";
+import { isLocal } from "./control/program-rows.ts";
 import { failure, printMistakes, tell, warning } from "./control/log.ts";
 import { type Mistake, OptionsError } from "./control/mistake.ts";
 import { parseDemoOptions, parseUpgradeOptions } from "./control/options.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
 import { runDemo } from "./demo.ts";
+import { takeLegacy } from "./legacy.ts";
 import { libc } from "./linux/libc.ts";
-import { serve as serveAll, takeAdminSocket } from "./serving.ts";
+import { serve as serveAll } from "./serving.ts";
 import { Succession } from "./succession.ts";
 import { askToUpgrade } from "./upgrade-command.ts";
 import { ownCommand } from "./upgrade.ts";
 
 async function serve(args: readonly string[]): Promise<void> {
-  const adminSocket = takeAdminSocket(process.env);
+  const legacy = takeLegacy(process.env);
   const succession = new Succession(process.env, libc, started);
   const configuration = await parsed(() => readConfiguration(args, process.env));
-  if (configuration !== null) await serveAll(configuration, succession, adminSocket);
+  if (configuration !== null) await serveAll(configuration, succession, legacy);
 }
 
 async function check(args: readonly string[]): Promise<void> {
@@ -86,10 +88,18 @@ async function upgrade(args: readonly string[]): Promise<void> {
   });
 }
 
-/** The process behind an admin side. @throws CommandError, OptionsError */
+/** The process behind an admin side of this machine: a number of another one is a stranger's here. */
 async function pidAt(admin: string, tokenFile: string): Promise<number> {
-  const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
-  const { pid } = (await client.ask("GET", "/status")) as { pid: number }; // ProgramStatus
+  const { haunts } = ownConsole(tell);
+  const address = await findPlace(admin, haunts);
+  const where = formatAddress(address);
+  if (!isLocal(address)) {
+    throw new Error(
+      `${where} may be another machine; there, --pid or a loopback address says which`,
+    );
+  }
+  const client = await openClient(where, tokenFile, haunts);
+  const { pid } = (await client.ask("GET", "/healthz")) as { pid: number }; // needs no token
   return pid;
 }
 

@@ -38,7 +38,23 @@ export async function pageOf(
 }
 
 /** `main/17`: the listener, and what is its own. */
-export function splitId(id: string): readonly [string, string] {
+function splitId(id: string): readonly [string, string] {
   const slash = id.lastIndexOf("/");
   return slash < 0 ? ["", id] : [id.slice(0, slash), id.slice(slash + 1)];
+}
+
+/** @throws SteeringError when no such connection is open. */
+export async function killIn(
+  listeners: readonly (readonly [name: string, balancer: Balancer])[],
+  id: string,
+): Promise<void> {
+  const [name, number] = splitId(id);
+  const [, balancer] = listeners.find(([each]) => each === name) ?? [];
+  const order = /^\d{1,15}$/.test(number) ? Number(number) : -1;
+  if (balancer === undefined || order < 0) {
+    throw new SteeringError("unknown", `${id} is no connection; such as main/17 is accepted`);
+  }
+  if (!(await balancer.kill(order))) {
+    throw new SteeringError("unknown", `connection ${id} is not open`);
+  }
 }

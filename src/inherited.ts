@@ -60,6 +60,21 @@ export class Inheritance {
   }
 }
 
+/** Descriptors of listeners that go, once more, for those of this process that listen there next. */
+export function handedDown(
+  c: Libc,
+  descriptors: readonly Pick<ListeningDescriptor, "fd" | "isForeign">[],
+): Inheritance {
+  const given = descriptors.flatMap(({ fd, isForeign }) => {
+    const own = c.dup(fd);
+    const found = own < 0 ? "" : describe(c, own, isForeign);
+    if (typeof found !== "string") return [found];
+    if (own >= 0) c.close(own);
+    return []; // then it is opened, and that says why it cannot be
+  });
+  return new Inheritance(given, true);
+}
+
 /**
  * Reads what the environment says of descriptors, and takes it out of it.
  * @param onWarning is told of each that cannot be used, and why.

@@ -1,20 +1,20 @@
 // What one process runs: listeners by name from one configuration, started, changed, steered and ended together. It is
 // what the admin side sees. Origin: IAWLB §3, whose one listener was the process.
 import manifest from "../package.json" with { type: "json" };
-import { balance, type Balancer, type Hooks } from "./balancer.ts";
-import { pageOf, splitId } from "./connection-pages.ts";
+import { balance, type Balancer, type BalanceOptions, type Hooks } from "./balancer.ts";
+import { killIn, pageOf } from "./connection-pages.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
-import { differenceOf, faultOf, isSamePlace, keepModes, linesOf, partnersOf } from "./reload.ts";
-import { withPlace, type Difference } from "./reload.ts";
-import { readOptions } from "./control/options.ts";
-import type { Options } from "./control/options.ts";
+import { differenceOf, faultOf, isSamePlace, linesOf, partnersOf } from "./reload.ts";
+import { besideOf, withPlace, type Difference } from "./reload.ts";
+import { readOptions, type Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
 import { Turns } from "./turns.ts";
 import type { HandedDescriptor } from "./upgrade.ts";
 import type { Inheritance } from "./inherited.ts";
 import { levelOf, wordsOf, type Level } from "./control/log.ts";
 import { destinationAt, listenerAt } from "./lookup.ts";
+import { isPicked, leftBy, modesIn, modesOf, refuseCircle, type Listener } from "./standing.ts";
 import {
   SteeringError,
   type ConnectionPage,
@@ -22,6 +22,7 @@ import {
   type DestinationRef,
   type ListenerStatus,
   type Mode,
+  type Modes,
   type ProgramEvent,
   type ProgramStatus,
   type ReloadOutcome,
@@ -36,6 +37,8 @@ type ListenerConfiguration = Configuration["listeners"][number];
 export interface ProgramHost {
   /** Listening descriptors that were there before. */
   readonly inheritance?: Inheritance;
+  /** In which destinations begin, by the names of their listeners. */
+  readonly modes?: Readonly<Record<string, Modes>>;
   /** Reads the configuration anew, from where it came. @throws OptionsError */
   read(): Promise<Configuration>;
   /** Settings of the program itself have changed. */
@@ -45,13 +48,6 @@ export interface ProgramHost {
   readonly access?: Hooks["access"];
   /** A line for the operator. */
   tell(level: Level, message: string): void;
-}
-
-interface Listener {
-  name: string;
-  readonly balancer: Balancer;
-  /** As configured and steered; what is in force besides is the balancer's. */
-  options: Options;
 }
 
 export class Program implements Steering {
@@ -86,7 +82,11 @@ export class Program implements Steering {
    */
   static async start(configuration: Configuration, host: ProgramHost): Promise<Program> {
     const program = new Program(configuration, host);
-    const opened = await program.openAll(configuration, configuration.listeners, new Map());
+    const { inheritance = null, modes = {} } = host;
+    const opened = await program.openAll(configuration, configuration.listeners, (each) => ({
+      inheritance,
+      modes: Object.hasOwn(modes, each.name) ? (modes[each.name] ?? {}) : {},
+    }));
     for (const each of opened.values()) program.listeners.set(each.name, each);
     program.announce(opened.values());
     return program;
@@ -99,6 +99,11 @@ export class Program implements Steering {
 
   get descriptors(): readonly HandedDescriptor[] {
     return [...this.listeners.values()].flatMap(({ balancer }) => balancer.descriptors);
+  }
+
+  /** Of destinations that are not ready, by the names of their listeners. */
+  get modes(): Readonly<Record<string, Modes>> {
+    return modesOf(this.listeners.values());
   }
 
   /** Fulfils once every thread of every listener has answered. */
@@ -174,8 +179,9 @@ export class Program implements Steering {
       const listener = listenerAt(this.listeners, listenerName);
       const before = listener.options.destinations;
       const options = readOptions({ ...listener.options, destinations: [...before, place] });
-      await this.change(listener, options);
       const name = options.destinations.at(-1)?.name ?? "";
+      refuseCircle([...this.listeners.values()], listener, options, name);
+      await this.change(listener, options);
       this.say("added", listener.name, name, `destination ${name} is added`);
       return name;
     });
@@ -194,16 +200,8 @@ export class Program implements Steering {
     });
   }
 
-  async kill(id: string): Promise<void> {
-    const [name, number] = splitId(id);
-    const balancer = this.listeners.get(name)?.balancer ?? this.leaving.get(name);
-    const order = /^\d{1,15}$/.test(number) ? Number(number) : -1;
-    if (balancer === undefined || order < 0) {
-      throw new SteeringError("unknown", `${id} is no connection; such as main/17 is accepted`);
-    }
-    if (!(await balancer.kill(order))) {
-      throw new SteeringError("unknown", `connection ${id} is not open`);
-    }
+  kill(id: string): Promise<void> {
+    return killIn(this.all, id);
   }
 
   rebalance(ref: DestinationRef, count: number, perSecond: number): Promise<number> {
@@ -291,15 +289,20 @@ export class Program implements Steering {
       const partner = partners.get(each);
       return partner === undefined || !isSamePlace(partner, each);
     });
-    const opened = await this.openAll(next, moved, partners);
+    const staying = new Map([...partners].filter(([each]) => !moved.includes(each)));
+    const gone = before.filter((each) => ![...staying.values()].includes(each));
+    const left = leftBy(gone, moved);
+    const { inheritance } = left;
+    const opened = await this.openAll(next, moved, (each) => {
+      const before = partners.get(each);
+      return { inheritance, modes: before === undefined ? {} : modesIn(before.balancer) };
+    }).finally(() => left.close());
     if (this.draining !== null) {
       for (const { balancer } of opened.values()) await balancer.stop();
       throw new SteeringError("refused", "it is draining");
     }
-    const staying = new Map([...partners].filter(([each]) => !moved.includes(each)));
-    for (const listener of before) {
-      if (![...staying.values()].includes(listener)) this.retire(listener);
-    }
+    left.settle();
+    for (const listener of gone) this.retire(listener);
     this.listeners.clear();
     for (const each of next.listeners) {
       const listener = staying.get(each) ?? opened.get(each);
@@ -308,8 +311,9 @@ export class Program implements Steering {
       this.listeners.set(each.name, listener);
     }
     this.announce(opened.values());
-    for (const [{ options }, listener] of staying) {
-      await listener.balancer.apply(options);
+    for (const [each, listener] of staying) {
+      const { options } = each;
+      await listener.balancer.apply({ ...options, beside: besideOf(each, next) });
       listener.options = options;
     }
     this.configuration = next;
@@ -329,25 +333,25 @@ export class Program implements Steering {
 
   // --- what both use
 
-  /** All or none. @param partners what was there in their place: the modes of destinations go on. */
+  /** All or none. Who has a port picked comes last, so that it is none that another one is to keep. */
   private async openAll(
     configuration: Configuration,
     wanted: readonly ListenerConfiguration[],
-    partners: ReadonlyMap<ListenerConfiguration, Listener>,
+    givenTo: (each: ListenerConfiguration) => Pick<BalanceOptions, "inheritance" | "modes">,
   ): Promise<Map<ListenerConfiguration, Listener>> {
     const opened = new Map<ListenerConfiguration, Listener>();
-    const { inheritance = null } = this.host;
+    const inTurn = wanted.toSorted((a, b) => Number(isPicked(a)) - Number(isPicked(b)));
     try {
-      for (const each of wanted) {
+      for (const each of inTurn) {
         const { options } = each;
         const called = { name: each.name };
-        const balancer = await balance({ ...options, inheritance }, this.hooksOf(called));
+        const given = { ...options, ...givenTo(each), beside: besideOf(each, configuration) };
+        const balancer = await balance(given, this.hooksOf(called));
         opened.set(each, Object.assign(called, { balancer, options }));
-        keepModes(partners.get(each)?.balancer, balancer);
       }
     } catch (error) {
       for (const { balancer } of opened.values()) await balancer.stop();
-      throw withPlace(error, configuration, wanted[opened.size]);
+      throw withPlace(error, configuration, inTurn[opened.size]);
     }
     return opened;
   }

@@ -73,10 +73,15 @@ function planOf(
   wanted: Wanted,
 ): readonly Change[] {
   try {
-    return balancer.plan(options);
+    return balancer.plan({ ...options, beside: besideOf(wanted, next) });
   } catch (error) {
     throw withPlace(error, next, wanted);
   }
+}
+
+/** The others: they share the descriptors. */
+export function besideOf(wanted: Wanted, { listeners }: Configuration): readonly Options[] {
+  return listeners.filter((each) => each !== wanted).map(({ options }) => options);
 }
 
 function inWords(openCount: number): string {
@@ -102,14 +107,6 @@ export function partnersOf<T extends Named>(
 /** It need not be opened anew. */
 export function isSamePlace(now: { readonly options: Options }, wanted: Wanted): boolean {
   return formatAddress(now.options.listen) === formatAddress(wanted.options.listen);
-}
-
-/** Who was drained stays so where a listener moves. */
-export function keepModes(before: Balancer | undefined, now: Balancer): void {
-  const names = new Set(now.options.destinations.map(({ name }) => name));
-  for (const { name, mode } of before?.status().destinations ?? []) {
-    if (mode !== "ready" && mode !== "leaving" && names.has(name)) now.setMode(name, mode);
-  }
 }
 
 /** @returns the error with the places where its causes are written, as far as they are in a file. */

@@ -5,7 +5,7 @@
 //                                           ^───── back in time ─────┘
 import { formatAddress, OptionsError, type DestinationOptions } from "./control/options.ts";
 import { isLiteral } from "./control/resolve.ts";
-import type { Mode } from "./control/steering.ts";
+import type { Mode, Modes } from "./control/steering.ts";
 import type { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import type { RowPlan } from "./thread-plan.ts";
@@ -52,10 +52,14 @@ export class Roster {
   private readonly rows: (Stay | null)[];
   private lastGeneration = 0;
 
-  constructor(board: Board, destinations: readonly DestinationOptions[]) {
+  /** @param modes of those that are not ready. */
+  constructor(board: Board, destinations: readonly DestinationOptions[], modes: Modes) {
     this.board = board;
     this.rows = Array.from({ length: board.size.destinationCountMax }, () => null);
-    this.serving = destinations.map((options, row) => this.enter(row, options, "ready", 0, true));
+    const modeOf = (name: string) => (Object.hasOwn(modes, name) ? modes[name] : null) ?? "ready";
+    this.serving = destinations.map((options, row) =>
+      this.enter(row, options, modeOf(options.name), 0, true),
+    );
   }
 
   /** How these destinations would be placed. @throws OptionsError when there is no room for all that are new. */

@@ -6,6 +6,7 @@ import { adminPlaces } from "./control/admin-place.ts";
 import { formatAddress } from "./control/address.ts";
 import { info, say, setLogLevel, warning } from "./control/log.ts";
 import { ListenError } from "./engine/listen.ts";
+import { isLeft, legacyOf, type Legacy } from "./legacy.ts";
 import { live, type Life, type World } from "./lifetime.ts";
 import { Program } from "./program.ts";
 import type { Succession } from "./succession.ts";
@@ -13,27 +14,18 @@ import type { Succession } from "./succession.ts";
 /** A port that the one before has still is tried so often, and for so long. */
 const lateMs = 50;
 const lateMsMax = 60_000;
-/** How a successor is told of the admin socket whose place it takes. */
-const adminVariable = "IAWLB_ADMIN_SOCKET";
-
-/** Takes out of the environment what a predecessor has put there: nobody else shall see it. */
-export function takeAdminSocket(environment: Record<string, string | undefined>): string {
-  const path = environment[adminVariable] ?? "";
-  delete environment[adminVariable];
-  return path;
-}
-
-/** @param adminSocket of the predecessor; "" = there is none. */
+/** @param legacy of the predecessor. */
 export async function serve(
   configuration: Configuration,
   succession: Succession,
-  adminSocket: string,
+  legacy: Legacy,
 ): Promise<void> {
   setLogLevel(configuration.program.logLevel);
   for (const { message } of configuration.warnings) warning(message);
   await live(configuration.program.accessLog, succession, async (world) => {
-    const program = await startProgram(configuration, succession, world);
-    const surroundings = () => surround(program, configuration, succession, adminSocket);
+    const program = await startProgram(configuration, succession, legacy, world);
+    const { hasPredecessor } = succession.inheritance;
+    const surroundings = () => surround(program, configuration, legacy, hasPredecessor);
     return lifeOf(program, configuration, succession, surroundings);
   });
 }
@@ -41,11 +33,13 @@ export async function serve(
 function startProgram(
   configuration: Configuration,
   succession: Succession,
+  { modes }: Legacy,
   { access, end }: World,
 ): Promise<Program> {
   let latest = configuration;
   return Program.start(configuration, {
     inheritance: succession.inheritance,
+    modes,
     read: async () => (latest = await readAgain(latest)),
     onSettings: ({ logLevel }) => setLogLevel(logLevel),
     onDrain: end,
@@ -56,29 +50,30 @@ function startProgram(
 
 /** What is closed with the program. */
 interface Around {
+  /** Files of the sockets on which the admin side listens. */
+  readonly sockets: readonly string[];
   close(): Promise<void>;
 }
+
+const nothingAround: Around = { sockets: [], close: async () => {} };
 
 async function surround(
   program: Program,
   { file, program: settings }: Configuration,
-  succession: Succession,
-  adminSocket: string,
+  legacy: Legacy,
+  hasPredecessor: boolean,
 ): Promise<Around> {
-  const admin = await openAdminSide(
-    program,
-    settings,
-    adminSocket,
-    succession.inheritance.hasPredecessor,
-  );
-  const socket = admin?.addresses.find((each) => each.startsWith("unix:"));
-  if (socket !== undefined) succession.leave(adminVariable, socket.slice("unix:".length));
+  const admin = await openAdminSide(program, settings, legacy, hasPredecessor);
   const watching =
     settings.watch && file !== ""
       ? await watchFile(file, () => void program.reload("watch"))
       : null;
   if (settings.watch && file === "") warning("--watch has nothing to watch without --config FILE");
   return {
+    get sockets() {
+      const unix = admin?.addresses.filter((each) => each.startsWith("unix:")) ?? [];
+      return unix.map((each) => each.slice("unix:".length));
+    },
     async close() {
       watching?.close();
       await admin?.close();
@@ -90,7 +85,7 @@ async function surround(
 async function openAdminSide(
   program: Program,
   settings: Configuration["program"],
-  predecessor: string,
+  legacy: Legacy,
   hasPredecessor: boolean,
 ): Promise<Admin | null> {
   const { admin, adminTokenFile } = settings;
@@ -104,25 +99,25 @@ async function openAdminSide(
     token: adminTokenFile === "" ? null : readTokenFile(adminTokenFile),
     log: warning,
     pages,
+    takesOver: (path) => isLeft(legacy, path),
   };
   if (admin !== "auto") {
-    const takesOver = hasPredecessor;
     const open = async () => {
-      const opened = await openAdmin(program, admin.map(formatAddress), { ...options, takesOver });
+      const opened = await openAdmin(program, admin.map(formatAddress), options);
       for (const address of opened.addresses) {
         if (!address.startsWith("unix:")) info(`dashboard and API at http://${address}/`);
       }
       return opened;
     };
-    return hasPredecessor ? openLate(open) : open();
+    const hasPort = admin.some(({ kind }) => kind === "tcp");
+    return hasPredecessor && hasPort ? openLate(open) : open();
   }
   // The default must not keep anybody from serving.
   let { paths, fault } = await adminPlaces();
-  if (predecessor !== "") paths = [predecessor, ...paths];
+  paths = [...legacy.sockets.map(({ path }) => path), ...paths];
   for (const path of paths) {
-    const takesOver = path === predecessor;
     try {
-      return await openAdmin(program, [`unix:${path}`], { ...options, takesOver });
+      return await openAdmin(program, [`unix:${path}`], options);
     } catch (error) {
       if (!(error instanceof ListenError)) throw error;
       fault = error.message;
@@ -141,7 +136,8 @@ function openLate(open: () => Promise<Admin>): Admin {
       try {
         admin = await open();
       } catch (error) {
-        if (performance.now() - since > lateMsMax)
+        const isTaken = error instanceof ListenError && error.code === "EADDRINUSE";
+        if (!isTaken || performance.now() - since > lateMsMax)
           return warning(`no admin side: ${String(error)}`);
       }
     }
@@ -165,15 +161,25 @@ function lifeOf(
   succession: Succession,
   surroundings: () => Promise<Around>,
 ): Life {
-  let around: Around = { close: async () => {} };
+  let around = nothingAround;
+  let opening: Promise<Around> | null = null;
+  /** A signal may come while it opens: nothing of it stays behind. */
+  const closeAround = async (): Promise<void> => {
+    const opened = await opening?.catch(() => null);
+    await opened?.close();
+  };
   const { manager } = succession;
   const words = () => `listening on ${program.addresses.join(", ")}`;
   return {
     async begin() {
-      around = await surroundings();
+      opening = surroundings();
+      around = await opening;
     },
     succeeded: {
       upgradeMs: settings.upgradeMs,
+      get left() {
+        return legacyOf(around.sockets, program.modes, warning);
+      },
       get addresses() {
         return program.addresses;
       },
@@ -183,7 +189,7 @@ function lifeOf(
       answers: () => program.answers(),
       async handOver() {
         const ended = program.handOver();
-        await around.close();
+        await closeAround();
         await ended;
       },
     },
@@ -193,11 +199,11 @@ function lifeOf(
     },
     async drain() {
       await program.end();
-      await around.close();
+      await closeAround();
     },
     async stop() {
       await program.stop();
-      await around.close();
+      await closeAround();
     },
     status: () => program.status(),
   };

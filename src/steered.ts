@@ -7,7 +7,7 @@ import type { BalancerEvent } from "./control/hooks.ts";
 import { OptionsError, readOptions } from "./control/options.ts";
 import type { GivenOptions, Mistake, Options, Settings } from "./control/options.ts";
 import { Names } from "./control/resolve.ts";
-import { SteeringError, type Mode } from "./control/steering.ts";
+import { SteeringError, type Mode, type Modes } from "./control/steering.ts";
 import type { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import type { Libc } from "./linux/libc.ts";
@@ -43,10 +43,17 @@ export interface SteeredHost {
   tell(event: BalancerEvent): void;
 }
 
+/** What it is given: its own options, and what concerns it of the program around it. */
+export type Wanted = GivenOptions & {
+  /** Other listeners of this process, which take their share of what the system allows. */
+  readonly beside?: readonly Options[];
+};
+
 interface Read {
   readonly next: Options;
   readonly changes: readonly Change[];
   readonly takesAll: boolean;
+  readonly beside: readonly Options[];
   readonly checkCountMax: number;
   readonly warnings: readonly string[];
 }
@@ -62,18 +69,26 @@ export class Steered {
   private readonly host: SteeredHost;
   /** `--max-connections` is as the system allows. */
   private takesAll: boolean;
+  private beside: readonly Options[];
   /** The last change, and the last that all threads have taken. */
   private changeNumber = 0;
   private takenNumber = 0;
   private leftTimer: ReturnType<typeof setTimeout> | null = null;
   private leftMs = leftMsMin;
 
-  constructor(options: Options, c: Libc | null, host: SteeredHost) {
+  constructor(
+    options: Options,
+    { beside = [], modes = {} }: Pick<Wanted, "beside"> & { readonly modes?: Modes },
+    c: Libc | null,
+    host: SteeredHost,
+  ) {
     this.host = host;
-    const { connectionCountMax, checkCountMax } = systemLimits(options, (text) => this.warn(text));
+    this.beside = beside;
+    const warn = (text: string) => this.warn(text);
+    const { connectionCountMax, checkCountMax } = systemLimits(options, beside, warn);
     this.takesAll = options.connectionCountMax === 0;
     this.options = { ...options, connectionCountMax };
-    this.roster = new Roster(host.board, options.destinations);
+    this.roster = new Roster(host.board, options.destinations, modes);
     this.clients = new ClientTables(this.options, options.threadCount);
     this.asking = new Asking(() => host.threads);
     this.names = new Names(
@@ -86,7 +101,7 @@ export class Steered {
       send: (command) => host.threads?.send(command),
       tell: (event) => host.tell(event),
     });
-    for (const stay of this.roster.serving) this.watch.set(stay.row, stay, stay.targets);
+    for (const stay of this.roster.serving) this.watchOver(stay);
   }
 
   /** For a thread that begins. */
@@ -106,7 +121,7 @@ export class Steered {
   }
 
   /** What would change. @throws OptionsError with every mistake. */
-  plan(given: GivenOptions): readonly Change[] {
+  plan(given: Wanted): readonly Change[] {
     const read = this.read(given);
     this.roster.stepTo(read.next.destinations);
     return read.changes;
@@ -116,7 +131,7 @@ export class Steered {
    * Changes what is different, in one step. @returns it, once all threads have taken it.
    * @throws OptionsError with every mistake, SteeringError when it is ending; then nothing has changed.
    */
-  async apply(given: GivenOptions): Promise<readonly Change[]> {
+  async apply(given: Wanted): Promise<readonly Change[]> {
     let read = this.read(given);
     if (!this.hasRoom(read)) {
       await this.forgetLeft(); // rows may have become free
@@ -156,6 +171,7 @@ export class Steered {
     const number = this.changeNumber;
     this.options = read.next;
     this.takesAll = read.takesAll;
+    this.beside = read.beside;
     for (const message of read.warnings) this.warn(message);
     this.clients.follow(read.next);
     watch.follow(read.next, read.checkCountMax);
@@ -225,15 +241,18 @@ export class Steered {
   }
 
   /** @throws OptionsError */
-  private read(given: GivenOptions): Read {
+  private read(given: Wanted): Read {
     const { options: before, roster, host } = this;
     const wanted = readOptions(given);
     const warnings: string[] = [];
-    const limits = systemLimits(withKept(before, wanted), (text) => warnings.push(text));
+    const { beside = this.beside } = given;
+    const warn = (text: string) => void warnings.push(text);
+    const limits = systemLimits(withKept(before, wanted), beside, warn);
     const { checkCountMax } = limits;
     this.refuseLoops(wanted);
     const takesAll = wanted.connectionCountMax === 0;
-    const { connectionCountMax } = takesAll && this.takesAll ? before : limits;
+    const areSharedAnew = sharersOf(beside) !== sharersOf(this.beside);
+    const { connectionCountMax } = takesAll && this.takesAll && !areSharedAnew ? before : limits;
     const resolved = { ...wanted, connectionCountMax };
     const usedBy = (name: string) =>
       roster.allNamed(name).reduce((sum, { row }) => sum + (host.board.used[row] ?? 0), 0);
@@ -243,6 +262,7 @@ export class Steered {
       next: withKept(before, resolved),
       changes,
       takesAll,
+      beside,
       checkCountMax,
       warnings: isLimited ? warnings : [],
     };
@@ -293,6 +313,11 @@ export function loopsOf(
   const message = `${name}: is this balancer itself, which listens on ${where}`;
   const hint = "the address of another program is needed";
   return [{ code: "loop", argument: name, message, hint }];
+}
+
+/** What others want of what all share. */
+function sharersOf(beside: readonly Options[]): string {
+  return beside.map(({ connectionCountMax }) => connectionCountMax).join();
 }
 
 /** Without the places, which threads get in another form. */

@@ -12,6 +12,8 @@ export interface Succeeded {
   readonly descriptors: readonly HandedDescriptor[];
   /** Longest wait for a successor. */
   readonly upgradeMs: number;
+  /** Variables that a successor is given. */
+  readonly left: Environment;
   /** Fulfils once all of it has answered. */
   answers(): Promise<void>;
   /** A successor accepts: ends when the last that is open here has ended. */
@@ -24,8 +26,6 @@ export class Succession {
   private readonly c: Libc | null;
   private readonly environment: Environment;
   private readonly command: readonly string[];
-  /** What is left to a successor. */
-  private readonly left: Environment = {};
   private upgrading: Upgrade | null = null;
   /** Another process accepts in our place. */
   private isOver = false;
@@ -37,11 +37,6 @@ export class Succession {
     this.command = command;
     this.inheritance = inherited(environment, c, warning);
     this.manager = new ServiceManager(environment, c);
-  }
-
-  /** A variable that a successor is given. */
-  leave(name: string, value: string): void {
-    this.left[name] = value;
   }
 
   /** The program serves. @returns when nobody else does in its place. */
@@ -67,7 +62,7 @@ export class Succession {
     this.upgrading = upgrade({
       descriptors: program.descriptors,
       command: this.command,
-      environment: { ...this.environment, ...this.left, ...this.manager.variables },
+      environment: { ...this.environment, ...program.left, ...this.manager.variables },
       timeoutMs: program.upgradeMs,
       onReady: ({ pid, letGo, ended }) => {
         this.isOver = true;

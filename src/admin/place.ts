@@ -74,14 +74,17 @@ let bindCount = 0;
  * successor takes over from it.
  * @throws ListenError
  */
-export async function socketFile(path: string, takesOver: boolean): Promise<SocketFile> {
+export async function socketFile(
+  path: string,
+  takesOver: (path: string) => boolean,
+): Promise<SocketFile> {
   const folder = dirname(path);
   makeFolder(folder, path);
-  const there = fileOf(path);
+  const there = look(path);
   if (there !== null && !there.isSocket()) {
     throw new ListenError(`unix:${path}`, "EEXIST", "the file there is no socket");
   }
-  if (there !== null && !takesOver && (await isLive(path))) {
+  if (there !== null && !takesOver(path) && (await isLive(path))) {
     throw new ListenError(`unix:${path}`, "EADDRINUSE", "another iawlb answers there");
   }
   const bindPath = join(folder, `.a${process.pid}-${++bindCount}`);
@@ -114,6 +117,16 @@ function makeFolder(folder: string, path: string): void {
   const own = process.getuid?.() ?? uid;
   if (own !== 0 && uid !== own && uid !== 0) {
     fail("EACCES", `the directory ${folder} belongs to another user`);
+  }
+}
+
+/** @throws ListenError when nobody may look there. */
+function look(path: string): Stats | null {
+  try {
+    return fileOf(path);
+  } catch (error) {
+    const { code = "EINVAL" } = error as NodeJS.ErrnoException; // what node:fs throws
+    throw new ListenError(`unix:${path}`, code, `it cannot be looked at (${code})`);
   }
 }
 

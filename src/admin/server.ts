@@ -36,8 +36,8 @@ export interface AdminOptions {
   readonly log: (message: string) => void;
   /** What a browser is shown, by path: whole in itself and nobody's secret, so that it needs no token. */
   readonly pages?: ReadonlyMap<string, () => Response>;
-  /** A successor: takes the place of a program that still answers. */
-  readonly takesOver?: boolean;
+  /** A successor takes the place of the program before it, which still answers on that path. */
+  readonly takesOver?: (path: string) => boolean;
 }
 
 /**
@@ -132,7 +132,7 @@ async function openPlace(place: AdminPlace, desk: Desk, options: AdminOptions): 
       close: () => server.stop(true),
     };
   }
-  const file = await socketFile(address.path, options.takesOver === true);
+  const file = await socketFile(address.path, options.takesOver ?? (() => false));
   const server = attempt(formatAddress(address), () => {
     // Nobody but its user may connect, from its first moment: there is no await between these lines.
     const mask = process.umask(0o177);
@@ -144,7 +144,7 @@ async function openPlace(place: AdminPlace, desk: Desk, options: AdminOptions): 
       process.umask(mask);
     }
   });
-  file.publish();
+  attempt(formatAddress(address), () => file.publish());
   return {
     address: formatAddress(address),
     close: async () => {

@@ -56,7 +56,7 @@ export function faultsBetween(listeners: readonly ListenerConfiguration[]): read
 }
 
 /** A connection that goes from listener to listener and comes back would never end. */
-function circles(listeners: readonly ListenerConfiguration[]): readonly PathFault[] {
+export function circles(listeners: readonly ListenerConfiguration[]): readonly PathFault[] {
   const byPort = new Map<string, number[]>();
   listeners.forEach(({ options: { listen } }, index) => {
     const port = portOf(listen);

@@ -80,6 +80,8 @@ export function readOptions(given: GivenOptions): Options {
     "destinations",
     "libc",
     "inheritance",
+    "modes",
+    "beside",
     ...optionRows.map((row) => row.key),
   ];
   const unknown = Object.keys(given).filter((key) => !known.includes(key));

@@ -5,6 +5,8 @@ import type { Status } from "../status.ts";
 /** What a destination may be given. `drain`: no new connection; `maintenance`: no check either. */
 export const modes = ["ready", "drain", "maintenance"] as const;
 export type Mode = (typeof modes)[number];
+/** Modes by the names of destinations; who is not named is ready. */
+export type Modes = Readonly<Record<string, Mode>>;
 /** `leaving`: it was removed, and its last pairs go on. */
 export const knownModes = [...modes, "leaving"] as const;
 

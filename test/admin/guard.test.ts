@@ -153,7 +153,7 @@ describe("admin places", () => {
     using place = folder();
     const places = [`unix:${join(place.path, "a.sock")}`];
     const elder = await scene({ places });
-    await using younger = await scene({ places, takesOver: true });
+    await using younger = await scene({ places, takesOver: () => true });
     await younger.ask("POST", "/destinations/a/drain");
     expect([elder.steering.calls.length, younger.steering.calls.length]).toEqual([0, 1]);
     await elder[Symbol.asyncDispose]();

@@ -101,6 +101,7 @@ test("upgrade: a process that would die of the signal is not sent it", async () 
 
 test.each([
   [["--admin", "unix:/nowhere.sock"], 1, "/nowhere.sock"],
+  [["--admin", "192.0.2.1:9090"], 1, "192.0.2.1:9090 may be another machine"],
   [["--pid", "many"], 2, "--pid many"],
   [["--pid", "1", "8080"], 2, "8080: is not needed; upgrade takes --pid N or --admin ADDRESS"],
   [["--pid", "4194304"], 1, "process 4194304 is not there"],
