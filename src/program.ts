@@ -292,10 +292,8 @@ export class Program implements Steering {
     const staying = new Map([...partners].filter(([each]) => !moved.includes(each)));
     const gone = before.filter((each) => ![...staying.values()].includes(each));
     const left = leftBy(gone, moved);
-    const { inheritance } = left;
     const opened = await this.openAll(next, moved, (each) => {
-      const before = partners.get(each);
-      return { inheritance, modes: before === undefined ? {} : modesIn(before.balancer) };
+      return { inheritance: left.inheritance, modes: modesIn(partners.get(each)?.balancer) };
     }).finally(() => left.close());
     if (this.draining !== null) {
       for (const { balancer } of opened.values()) await balancer.stop();

@@ -24,13 +24,12 @@ export function modesOf(listeners: Iterable<Listener>): Readonly<Record<string, 
   return Object.fromEntries(all.filter(([, modes]) => Object.keys(modes).length > 0));
 }
 
-export function modesIn(balancer: Balancer): Modes {
+/** Of one; none of none. */
+export function modesIn(balancer: Balancer | undefined): Modes {
   return Object.fromEntries(
-    balancer
-      .status()
-      .destinations.flatMap(({ name, mode }) =>
-        mode === "ready" || mode === "leaving" ? [] : [[name, mode] as const],
-      ),
+    (balancer?.status().destinations ?? []).flatMap(({ name, mode }) =>
+      mode === "ready" || mode === "leaving" ? [] : [[name, mode] as const],
+    ),
   );
 }
 
