@@ -3,18 +3,16 @@
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
-import { readTokenFile } from "./admin/token.ts";
-import { findPlace, openClient } from "./commands/client.ts";
+import { openClient } from "./commands/client.ts";
 import { explainText } from "./commands/explain.ts";
 import { readTopArguments } from "./commands/top-options.ts";
-import { sourceAt } from "./commands/top-source.ts";
+import { sourceOf } from "./commands/top-source.ts";
 import { top } from "./commands/top.ts";
 import type { Verb } from "./commands/verb.ts";
 import { ownConsole, runVerb, verbs, verbUsage } from "./commands/verbs.ts";
 import { check as checkConfiguration, checkOptions } from "./config/check.ts";
 import { readConfiguration } from "./config/config.ts";
 import { saysWhatToRun } from "./config/environment.ts";
-import { formatAddress } from "./control/address.ts";
 import { failure, printMistakes, tell, warning } from "./control/log.ts";
 import { type Mistake, OptionsError } from "./control/mistake.ts";
 import { parseDemoOptions, parseUpgradeOptions } from "./control/options.ts";
@@ -62,15 +60,8 @@ async function topCommand(args: readonly string[]): Promise<void> {
   if (options === null) return;
   const { admin, tokenFile, once } = options;
   await attempt(async () => {
-    const place = formatAddress(await findPlace(admin, ownConsole(tell).haunts));
-    const token = tokenFile === "" ? "" : readTokenFile(tokenFile);
-    try {
-      return await top(sourceAt(place, token), { once });
-    } catch (error) {
-      throw new Error(`${place}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
-    }
+    const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
+    return top(sourceOf(client), { once });
   });
 }
 

@@ -136,8 +136,8 @@ export class Program implements Steering {
         after: name === from ? after : "",
         countMax: query.countMax - page.length,
       });
-      page.push(...found.connections);
-      if (found.next !== "") next = found.next;
+      page.push(...found.connections.map((each) => ({ ...each, id: `${name}/${each.id}` })));
+      if (found.next !== "") next = `${name}/${found.next}`;
       else if (page.length === query.countMax && name !== names.at(-1)) {
         next = `${names[names.indexOf(name) + 1] ?? ""}/`;
       }
@@ -384,7 +384,8 @@ export class Program implements Steering {
     const has = (each: Listener) => each.options.destinations.some((one) => one.name === name);
     const [found, another] = where.filter(has);
     if (found === undefined) {
-      const known = where.flatMap((each) => each.options.destinations.map((one) => one.name));
+      const all = where.flatMap((each) => each.options.destinations.map((one) => one.name));
+      const known = [...new Set(all)];
       throw new SteeringError("unknown", `no destination ${name}; ${nearby(name, known)}`);
     }
     if (another === undefined) return { listener: found, name };

@@ -18,7 +18,7 @@ const synopsis: Readonly<Record<CommandName, string>> = {
   check: "iawlb check [options] LISTEN DEST...\n       iawlb check --config FILE [options]",
   upgrade: "iawlb upgrade [--pid N | --admin ADDR]",
   demo: "iawlb demo [--port N]",
-  top: "iawlb top [--admin ADDR] [--admin-token-file FILE] [--once]",
+  top: "iawlb top [--admin ADDR] [--token-file FILE] [--once]",
   explain: "iawlb explain [--json] [CODE...]",
 };
 
@@ -44,7 +44,7 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
     ["iawlb demo --port 9000", "on port 9000"],
   ],
   top: [
-    ["iawlb top --admin unix:/run/iawlb.sock", "by the balancer's admin socket"],
+    ["iawlb top", "the one that runs"],
     ["iawlb top --admin 127.0.0.1:9000 --once", "one table in plain lines, and the end"],
   ],
   explain: [
@@ -61,8 +61,8 @@ const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string
     ["--admin ADDR", "its admin side, where several run"],
   ],
   top: [
-    ["--admin ADDR", "the balancer's admin side: unix:PATH, HOST:PORT or PORT"],
-    ["--admin-token-file FILE", "its token, where one is wanted"],
+    ["--admin ADDR", "unix:PATH, HOST:PORT or PORT of the program; else the one that runs"],
+    ["--token-file FILE", "its token, where one is wanted"],
     ["--once", "one table in plain lines, and the end"],
     [
       "",
