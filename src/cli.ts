@@ -3,11 +3,10 @@
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
-import { readTokenFile } from "./admin/token.ts";
-import { findPlace, openClient } from "./commands/client.ts";
+import { openClient } from "./commands/client.ts";
 import { explainText } from "./commands/explain.ts";
 import { readTopArguments } from "./commands/top-options.ts";
-import { sourceAt } from "./commands/top-source.ts";
+import { sourceOf } from "./commands/top-source.ts";
 import { top } from "./commands/top.ts";
 import type { Verb } from "./commands/verb.ts";
 import { ownConsole, runVerb, verbs, verbUsage } from "./commands/verbs.ts";
@@ -64,15 +63,8 @@ async function topCommand(args: readonly string[]): Promise<void> {
   if (options === null) return;
   const { admin, tokenFile, once } = options;
   await attempt(async () => {
-    const place = formatAddress(await findPlace(admin, ownConsole(tell).haunts));
-    const token = tokenFile === "" ? "" : readTokenFile(tokenFile);
-    try {
-      return await top(sourceAt(place, token), { once });
-    } catch (error) {
-      throw new Error(`${place}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
-    }
+    const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
+    return top(sourceOf(client), { once });
   });
 }
 
@@ -90,15 +82,13 @@ async function upgrade(args: readonly string[]): Promise<void> {
 
 /** The process behind an admin side of this machine: a number of another one is a stranger's here. */
 async function pidAt(admin: string, tokenFile: string): Promise<number> {
-  const { haunts } = ownConsole(tell);
-  const address = await findPlace(admin, haunts);
-  const where = formatAddress(address);
-  if (!isLocal(address)) {
+  const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
+  if (!isLocal(client.address)) {
+    const where = formatAddress(client.address);
     throw new Error(
       `${where} may be another machine; there, --pid or a loopback address says which`,
     );
   }
-  const client = await openClient(where, tokenFile, haunts);
   const { pid } = (await client.ask("GET", "/healthz")) as { pid: number }; // needs no token
   return pid;
 }

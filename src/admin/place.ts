@@ -63,6 +63,8 @@ export interface SocketFile {
   readonly bindPath: string;
   /** Moves it to its place. */
   publish(): void;
+  /** No successor has put its own there. */
+  isOurs(): boolean;
   /** Takes it away, unless a successor has put its own there. */
   remove(): void;
 }
@@ -89,15 +91,19 @@ export async function socketFile(
   }
   const bindPath = join(folder, `.a${process.pid}-${++bindCount}`);
   let ours: Stats | null = null;
+  const isOurs = (): boolean => {
+    const now = fileOf(path);
+    return ours !== null && now?.ino === ours.ino && now.dev === ours.dev;
+  };
   return {
     bindPath,
     publish() {
       ours = fileOf(bindPath);
       renameSync(bindPath, path);
     },
+    isOurs,
     remove() {
-      const now = fileOf(path);
-      if (ours !== null && now?.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
+      if (isOurs()) unlinkSync(path);
     },
   };
 }

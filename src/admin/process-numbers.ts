@@ -20,13 +20,14 @@ export function processNumbers(): ProcessNumbers {
   };
 }
 
-/** Since Linux 6.2 the directory's size is the count; before, its names are counted. */
-function countDescriptors(): number {
+/** Since Linux 6.2 the directory's size is the count; before, its names are counted. @throws */
+export function countDescriptors(): number {
   const { size } = statSync("/proc/self/fd");
   return size > 0 ? size : readdirSync("/proc/self/fd").length;
 }
 
-function readDescriptorLimit(): number {
+/** @throws where it cannot be told. */
+export function readDescriptorLimit(): number {
   const limit = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
   if (limit === undefined) throw new Error("unlimited, or told in other words");
   return Number(limit);

@@ -26,8 +26,9 @@ interface DestinationColumns {
   readonly bytesPerSecond: readonly number[];
 }
 
-interface ListenerSample {
+export interface ListenerSample {
   readonly name: string;
+  /** Waiting ones included. */
   readonly open: number;
   readonly waiting: number;
   readonly oldestMs: number;

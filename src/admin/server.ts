@@ -10,6 +10,7 @@ import { admit } from "./guard.ts";
 import { openApiDocument } from "./openapi.ts";
 import { boundAddress, hostnameOf, readAdminPlaces, socketFile } from "./place.ts";
 import type { AdminPlace } from "./place.ts";
+import { Relief } from "./relief.ts";
 import { json, Refusal, refusalOf } from "./reply.ts";
 import { bodySizeMax, find, jsonAnswer, readBody, readQuery, reading } from "./route.ts";
 import type { Context, Route } from "./route.ts";
@@ -17,7 +18,7 @@ import { routes } from "./routes.ts";
 import { Sampler } from "./sampler.ts";
 import { openApi } from "./schema.ts";
 
-/** A connection on which nothing moves for so long is closed; one that reads events has a beat more often. */
+/** A connection that is silent for so long is closed (on a unix socket after its first question); events have beats. */
 const idleSeconds = 60;
 /** What Bun itself refuses, without a word; up to here we say why. */
 const hardBodySizeMax = 2 * bodySizeMax;
@@ -38,6 +39,8 @@ export interface AdminOptions {
   readonly pages?: ReadonlyMap<string, () => Response>;
   /** A successor takes the place of the program before it, which still answers on that path. */
   readonly takesOver?: (path: string) => boolean;
+  /** From one sample to the next; a second where it is not given. */
+  readonly sampleMs?: number;
 }
 
 /**
@@ -50,11 +53,13 @@ export async function openAdmin(
   options: AdminOptions,
 ): Promise<Admin> {
   const wanted = readAdminPlaces(places, options.token !== null);
-  const sampler = new Sampler(() => steering.status());
+  const sampler = new Sampler(() => steering.status(), options.sampleMs);
   const feed = new EventFeed(steering, sampler);
   const desk = new Desk({ steering, sampler, feed }, options);
   const opened: Opened[] = [];
+  const relief = new Relief(() => opened.map((each) => each.cut()).every(Boolean), options.log);
   const close = async (): Promise<void> => {
+    relief.close();
     feed.close();
     sampler.close();
     await Promise.all(opened.map((each) => each.close()));
@@ -70,6 +75,8 @@ export async function openAdmin(
 
 interface Opened {
   readonly address: string;
+  /** Closes every connection. @returns whether it listens again. */
+  cut(): boolean;
   close(): Promise<void>;
 }
 
@@ -123,34 +130,59 @@ async function openPlace(place: AdminPlace, desk: Desk, options: AdminOptions): 
     error: (error: Error) => refusalOf(error, options.log),
   };
   if (address.kind === "tcp") {
-    const { host, port } = address;
-    const server = attempt(formatAddress(address), () =>
-      Bun.serve({ ...common, hostname: hostnameOf(host), port, idleTimeout: idleSeconds }),
-    );
-    return {
-      address: boundAddress(address, server.port ?? 0),
-      close: () => server.stop(true),
-    };
+    const hostname = hostnameOf(address.host);
+    const listen = (port: number) =>
+      attempt(formatAddress(address), () =>
+        Bun.serve({ ...common, hostname, port, idleTimeout: idleSeconds }),
+      );
+    const server = listen(address.port);
+    const port = server.port ?? 0;
+    return { address: boundAddress(address, port), ...renewable(server, () => listen(port)) };
   }
   const file = await socketFile(address.path, options.takesOver ?? (() => false));
-  const server = attempt(formatAddress(address), () => {
-    // Nobody but its user may connect, from its first moment: there is no await between these lines.
-    const mask = process.umask(0o177);
-    try {
-      // Bun's types know no idle time for unix sockets; Bun does, and 10 s if it is not told.
-      const settings = { ...common, unix: file.bindPath, idleTimeout: idleSeconds };
-      return Bun.serve(settings as Bun.Serve.Options<undefined>);
-    } finally {
-      process.umask(mask);
-    }
-  });
-  attempt(formatAddress(address), () => file.publish());
+  const listen = () => {
+    const server = attempt(formatAddress(address), () => {
+      // Nobody but its user may connect, from its first moment: there is no await between these lines.
+      const mask = process.umask(0o177);
+      try {
+        // Bun's types know no idle time for unix sockets; Bun does, and 10 s if it is not told.
+        const settings = { ...common, unix: file.bindPath, idleTimeout: idleSeconds };
+        return Bun.serve(settings as Bun.Serve.Options<undefined>);
+      } finally {
+        process.umask(mask);
+      }
+    });
+    attempt(formatAddress(address), () => file.publish());
+    return server;
+  };
+  const { cut, close } = renewable(listen(), listen);
   return {
     address: formatAddress(address),
-    close: async () => {
+    cut: () => !file.isOurs() || cut(), // else a successor has the place
+    close: () => {
       file.remove();
-      await server.stop(true);
+      return close();
     },
+  };
+}
+
+type Server = Bun.Server<undefined>;
+
+/** A server that can be opened anew in its place, which is the one way to close all that is connected. */
+function renewable(first: Server, listen: () => Server): Pick<Opened, "cut" | "close"> {
+  let server: Server | null = first;
+  return {
+    cut() {
+      void server?.stop(true);
+      server = null;
+      try {
+        server = listen();
+      } catch {
+        // No descriptor is free even now.
+      }
+      return server !== null;
+    },
+    close: async () => server?.stop(true),
   };
 }
 

@@ -31,6 +31,13 @@ export interface Client {
   ask(method: string, path: string, body?: object): Promise<unknown>;
 }
 
+export interface OpenClient extends Client {
+  /** Whom it asks. */
+  readonly address: Address;
+  /** @returns an answer without end, as text, until the signal ends it. @throws CommandError */
+  follow(path: string, signal: AbortSignal): Promise<ReadableStream<string>>;
+}
+
 /**
  * @param admin as given, `unix:PATH`, `HOST:PORT` or `PORT`; "" = the one that runs.
  * @param tokenFile "" = none.
@@ -40,15 +47,26 @@ export async function openClient(
   admin: string,
   tokenFile: string,
   haunts: Haunts,
-): Promise<Client> {
+): Promise<OpenClient> {
   const token = tokenFile === "" ? null : readTokenFile(tokenFile);
-  const address = await findPlace(admin, haunts);
-  return { ask: (method, path, body) => ask(address, token, method, path, body) };
-}
-
-/** The place that is named, or the only one where a program answers. @throws CommandError, OptionsError */
-export async function findPlace(admin: string, haunts: Haunts): Promise<Address> {
-  return admin === "" ? findOnly(haunts) : read(admin);
+  const address = admin === "" ? await findOnly(haunts) : read(admin);
+  return {
+    address,
+    async ask(method, path, body) {
+      const signal = AbortSignal.timeout(answerMs);
+      const answer = await request(address, token, { method, path, body, signal });
+      const value: unknown = await answer.json().catch(() => null);
+      if (answer.ok && value !== null) return value;
+      throw refusalIn(value, answer.status, formatAddress(address));
+    },
+    async follow(path, signal) {
+      const answer = await request(address, token, { method: "GET", path, signal });
+      if (answer.ok && answer.body !== null)
+        return answer.body.pipeThrough(new TextDecoderStream());
+      const value: unknown = await answer.json().catch(() => null);
+      throw refusalIn(value, answer.status, formatAddress(address));
+    },
+  };
 }
 
 function read(text: string): Address {
@@ -71,18 +89,23 @@ async function findOnly(haunts: Haunts): Promise<Address> {
   return { kind: "unix", path };
 }
 
-async function ask(
+interface Request {
+  readonly method: string;
+  readonly path: string;
+  readonly body?: object | undefined;
+  readonly signal: AbortSignal;
+}
+
+async function request(
   address: Address,
   token: string | null,
-  method: string,
-  path: string,
-  body?: object,
-): Promise<unknown> {
+  { method, path, body, signal }: Request,
+): Promise<Response> {
   const where = formatAddress(address);
   const base = address.kind === "unix" ? "http://localhost" : `http://${where}`;
-  const answer = await fetch(base + path, {
+  return fetch(base + path, {
     method,
-    signal: AbortSignal.timeout(answerMs),
+    signal,
     redirect: "error",
     headers: {
       ...(token === null ? {} : { authorization: `Bearer ${token}` }),
@@ -93,9 +116,6 @@ async function ask(
   }).catch((error: unknown) => {
     throw new CommandError(`no iawlb answers at ${where} (${causeOf(error)}); is it running?`);
   });
-  const value: unknown = await answer.json().catch(() => null);
-  if (answer.ok && value !== null) return value;
-  throw refusalIn(value, answer.status, where);
 }
 
 function causeOf(error: unknown): string {

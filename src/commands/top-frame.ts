@@ -1,7 +1,7 @@
 // What `iawlb top` shows, as text: a frame for a terminal of any size, or plain tables. Draws nothing itself.
 
 import type { ProgramStatus } from "../control/steering.ts";
-import type { Sample, SampleListener } from "../dashboard/sample.ts";
+import type { Sample, ListenerSample } from "../admin/sample.ts";
 import { ageText, bytesText, countText, fit, msText, rateText } from "./top-text.ts";
 
 export const sortKeys = ["configured", "name", "state", "used", "new/s", "bytes/s"] as const;
@@ -53,7 +53,7 @@ const dim = (text: string): string => `\x1b[2m${text}\x1b[22m`;
 const reverse = (text: string): string => `\x1b[7m${text}\x1b[27m`;
 const red = (text: string): string => `\x1b[31m${text}\x1b[39m`;
 
-export function shownListener({ sample, listener }: TopModel): SampleListener | null {
+export function shownListener({ sample, listener }: TopModel): ListenerSample | null {
   const { listeners = [] } = sample ?? {};
   return listeners.find(({ name }) => name === listener) ?? listeners[0] ?? null;
 }
@@ -64,7 +64,7 @@ export function rowsOf(model: TopModel): TopRow[] {
   return listener === null ? [] : rowsOfListener(listener).toSorted(orders[model.sort]);
 }
 
-function rowsOfListener({ destinations: columns }: SampleListener): TopRow[] {
+function rowsOfListener({ destinations: columns }: ListenerSample): TopRow[] {
   return columns.name.map((name, at) => ({
     name,
     state: columns.state[at] ?? "",
@@ -135,7 +135,7 @@ function programWords(status: ProgramStatus | null): string {
   return `iawlb ${version}  pid ${pid}  up ${ageText(Date.now() - startedAt)}${draining}`;
 }
 
-function figureLines(listener: SampleListener): string[] {
+function figureLines(listener: ListenerSample): string[] {
   const { open, waiting, oldestMs, accepted, closed, refused, times } = listener;
   const oldest = waiting === 0 ? "" : ` (oldest ${msText(oldestMs)})`;
   const { firstByte, queue } = times;

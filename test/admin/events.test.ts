@@ -4,7 +4,11 @@ import { describe, expect, test } from "bun:test";
 import { changeCountMax, subscriberCountMax, unreadBytesMax } from "../../src/admin/events.ts";
 import type { Sample } from "../../src/admin/sample.ts";
 import { client, until } from "../net.ts";
-import { scene, type Scene } from "./steered.ts";
+import type { Mode } from "../../src/control/steering.ts";
+import { recordedScene, scene, type Scene } from "./steered.ts";
+
+const change = (it: Scene, mode: Mode): void =>
+  it.program.setMode({ listener: "", destination: "a" }, mode);
 
 interface Told {
   readonly id: string;
@@ -58,12 +62,12 @@ function messages({ told }: Stream): unknown[] {
 describe("admin events", () => {
   test("events: a change is told to all who listen, and first what came before them", async () => {
     await using it = await scene();
-    it.steering.emit({ message: "before" });
+    change(it, "maintenance");
     await using one = await listen(it);
     await using other = await listen(it);
     await it.ask("POST", "/destinations/a/drain");
     await until(() => one.told.length === 2 && other.told.length === 2, "two changes each");
-    expect(messages(one)).toEqual(["before", "a: drain"]);
+    expect(messages(one)).toEqual(["destination a: maintenance", "destination a: drain"]);
     expect(other.told).toEqual(one.told);
     expect(one.text).toStartWith("retry: 2000\n\n");
     expect(one.told[1]).toMatchObject({
@@ -74,26 +78,29 @@ describe("admin events", () => {
 
   test("events: who comes back goes on after the last event seen", async () => {
     await using it = await scene();
-    for (const message of ["one", "two", "three"]) it.steering.emit({ message });
+    for (const mode of ["drain", "maintenance", "ready"] as const) change(it, mode);
     await using first = await listen(it);
     await until(() => first.told.length === 3, "three changes");
     await using second = await listen(it, "/events?samples=0", first.told[1]?.id);
     await until(() => second.told.length === 1, "the third change");
-    expect(messages(second)).toEqual(["three"]);
+    expect(messages(second)).toEqual(["destination a: ready"]);
     await using restarted = await listen(it, "/events?samples=0", "another-17");
     await until(() => restarted.told.length === 3, "all changes of this process");
   });
 
   test("events: what is no longer kept is told as a gap of so many", async () => {
     await using it = await scene();
-    it.steering.emit({ message: "first" });
+    change(it, "drain");
     await using first = await listen(it);
     await until(() => first.told.length === 1, "a change");
-    for (let n = 0; n < changeCountMax + 7; n += 1) it.steering.emit({ message: `${n}` });
+    for (let n = 0; n < changeCountMax + 7; n += 1) change(it, n === 7 ? "maintenance" : "ready");
     await using later = await listen(it, "/events?samples=0", first.told[0]?.id);
     await until(() => later.told.length === changeCountMax + 1, "the gap and what is kept");
     expect(later.told[0]).toMatchObject({ event: "gap", data: { lost: 7 } });
-    expect(messages(later)[1]).toBe("7");
+    expect(messages(later).slice(1, 3)).toEqual([
+      "destination a: maintenance",
+      "destination a: ready",
+    ]);
   });
 
   test("events: there is room for so many readers, and again when one leaves", async () => {
@@ -113,7 +120,7 @@ describe("admin events", () => {
   });
 
   test("events: a reader that does not read is cut at its limit, the others get everything", async () => {
-    await using it = await scene();
+    await using it = await recordedScene();
     await using quick = await listen(it);
     using slow = await client(it.admin.addresses[1] ?? "", { paused: true });
     slow.send("GET /events?samples=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -131,7 +138,7 @@ describe("admin events", () => {
   });
 
   test("events: the end of the admin side ends its streams and its subscription", async () => {
-    const it = await scene();
+    const it = await recordedScene();
     const stream = await listen(it);
     expect(it.steering.receiverCount).toBe(1);
     await it[Symbol.asyncDispose]();
@@ -144,13 +151,13 @@ describe("admin events", () => {
     await using stream = await listen(it, "/events");
     const totals = { accepted: 0, closed: 0, connections: 0, bytes: 0 };
     for (let n = 0; n < 3; n += 1) {
-      using peer = await client(it.balancer.port);
+      using peer = await client(it.port);
       peer.send("12345");
       await until(() => peer.receivedCount === 5, "an echo");
       peer.finish();
       await until(() => peer.ended, "the end");
     }
-    await until(() => it.balancer.status().closed.done === 3, "three ends");
+    await until(() => it.status().closed.done === 3, "three ends");
     await until(() => stream.told.length === 2, "two samples");
     let before = Number.NaN;
     for (const { event, data } of stream.told) {

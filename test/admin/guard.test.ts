@@ -9,7 +9,7 @@ import { readTokenFile } from "../../src/admin/token.ts";
 import { OptionsError } from "../../src/control/mistake.ts";
 import { folder } from "../e2e/program.ts";
 import { client, serve, unixPlace, until } from "../net.ts";
-import { scene, type Scene } from "./steered.ts";
+import { recordedScene, scene, type Scene } from "./steered.ts";
 
 const token = "a-token-of-24-characters";
 const bearer = { authorization: `Bearer ${token}` };
@@ -46,8 +46,9 @@ describe("admin guard", () => {
     expect(await drain({})).toBe(401);
     expect(await drain({ authorization: "Bearer a-token-of-24-characterS" })).toBe(401);
     expect(await drain({ authorization: `Basic ${token}` })).toBe(401);
-    expect(it.steering.calls).toEqual([]);
+    expect(it.modes()).toEqual(["a ready", "b/2 ready"]);
     expect(await drain(bearer)).toBe(200);
+    expect(it.modes()).toEqual(["a drain", "b/2 ready"]);
     expect((await it.ask("GET", "/status")).status).toBe(200);
     const refused = await it.ask("POST", "/reload");
     expect(refused.headers.get("www-authenticate")).toBe('Bearer realm="iawlb"');
@@ -98,9 +99,9 @@ describe("admin guard", () => {
     expect(await ask(drain, "Sec-Fetch-Site: cross-site")).toBe(403);
     expect(await ask(drain, "Sec-Fetch-Site: same-site")).toBe(403);
     expect(await ask("GET /events", "Sec-Fetch-Site: cross-site")).toBe(403);
-    expect(it.steering.calls).toEqual([]);
+    expect(it.modes()).toEqual(["a ready", "b/2 ready"]);
     expect(await ask(drain, `Origin: http://${host}`, "Sec-Fetch-Site: same-origin")).toBe(200);
-    expect(it.steering.calls.length).toBe(1);
+    expect(it.modes()).toEqual(["a drain", "b/2 ready"]);
   });
 
   test("admin: no answer may be read by another origin, kept, or guessed at", async () => {
@@ -138,7 +139,7 @@ describe("admin places", () => {
     const path = join(place.path, "a.sock");
     const places = [`unix:${path}`];
     await using first = await scene({ places });
-    const second = openAdmin(first.steering, places, { token: null, log: () => {} });
+    const second = openAdmin(first.program, places, { token: null, log: () => {} });
     expect(await second.catch(String)).toContain("another iawlb answers there");
     expect((await first.ask("GET", "/healthz")).status).toBe(200);
     const dead = join(place.path, "dead.sock");
@@ -155,7 +156,7 @@ describe("admin places", () => {
     const elder = await scene({ places });
     await using younger = await scene({ places, takesOver: () => true });
     await younger.ask("POST", "/destinations/a/drain");
-    expect([elder.steering.calls.length, younger.steering.calls.length]).toEqual([0, 1]);
+    expect([elder.modes()[0], younger.modes()[0]]).toEqual(["a ready", "a drain"]);
     await elder[Symbol.asyncDispose]();
     expect((await younger.ask("GET", "/healthz")).status).toBe(200);
   });
@@ -164,7 +165,7 @@ describe("admin places", () => {
     using taken = serve({});
     using place = folder();
     const path = join(place.path, "a.sock");
-    await using it = await scene();
+    await using it = await recordedScene();
     const open = (...places: string[]) =>
       openAdmin(it.steering, places, { token: null, log: () => {} }).catch(String);
     const receiverCount = it.steering.receiverCount;

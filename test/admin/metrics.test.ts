@@ -34,7 +34,7 @@ const withPromtool = testWith({ promtool: "prometheus" });
 describe("metrics", () => {
   withPromtool("metrics: promtool has nothing to say against them", async () => {
     await using it = await scene();
-    using peer = await client(it.balancer.port);
+    using peer = await client(it.port);
     peer.send("hello");
     await until(() => peer.receivedCount === 5, "an echo");
     const answer = await it.ask("GET", "/metrics");
@@ -91,14 +91,14 @@ describe("metrics", () => {
   test("metrics: they are the balancer's numbers, in seconds and bytes, by listener and destination", async () => {
     await using it = await scene();
     for (const size of [1, 1_024, 5_000]) {
-      using peer = await client(it.balancer.port);
+      using peer = await client(it.port);
       peer.send(Buffer.alloc(size));
       await until(() => peer.receivedCount === size, "an echo");
       peer.finish();
       await until(() => peer.ended, "the end");
     }
-    await until(() => it.balancer.status().closed.done === 3, "three ends");
-    it.steering.modes.set("b/2", "drain");
+    await until(() => it.status().closed.done === 3, "three ends");
+    it.program.setMode({ listener: "", destination: "b/2" }, "drain");
     const text = await (await it.ask("GET", "/metrics")).text();
     const value = (line: string) => valueOf(text, line);
     const main = 'listener="main"';
@@ -112,12 +112,12 @@ describe("metrics", () => {
     expect(value(`${sizes}_bucket{${main},le="4096"}`)).toBe(2);
     expect(value(`${sizes}_bucket{${main},le="16384"}`)).toBe(3);
     expect(value(`${sizes}_bucket{${main},le="+Inf"}`)).toBe(3);
-    const { session } = it.balancer.status().histograms;
+    const { session } = it.status().histograms;
     const seconds = "iawlb_listener_session_seconds";
     expect(value(`${seconds}_count{${main}}`)).toBe(3);
     expect(value(`${seconds}_sum{${main}}`)).toBeCloseTo(session.sum / 1_000, 9);
     const b = `${main},destination="b/2"`;
-    const [, row] = it.balancer.status().destinations;
+    const [, row] = it.status().destinations;
     expect(value(`iawlb_destination_connections_total{${b}}`)).toBe(row?.connections ?? -1);
     expect(value(`iawlb_destination_state{${b},state="up"}`)).toBe(1);
     expect(value(`iawlb_destination_state{${b},state="out"}`)).toBe(0);

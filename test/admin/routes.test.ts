@@ -1,13 +1,15 @@
 // Every route: what it answers is what the document says, what it changes is what was asked, what is wrong is told.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TSchema } from "typebox";
 import { Value } from "typebox/value";
 import { routes } from "../../src/admin/routes.ts";
-import { client, until } from "../net.ts";
-import { scene, type Scene } from "./steered.ts";
+import type { ConnectionPage } from "../../src/control/steering.ts";
+import { folder } from "../e2e/program.ts";
+import { client, echoServer, until } from "../net.ts";
+import { recordedScene, scene, type Scene } from "./steered.ts";
 
 const readme = readFileSync(join(import.meta.dir, "..", "..", "README.md"), "utf8");
 
@@ -52,13 +54,14 @@ const bodies: Readonly<Record<string, object>> = {
 
 describe("admin routes", () => {
   test("admin: every documented route answers by its schema, and nothing else", async () => {
-    await using it = await scene();
-    using peer = await client(it.balancer.port);
-    peer.send("hello");
-    await until(() => peer.receivedCount === 5, "an echo");
-    const { paths } = await documentOf(it);
+    await using described = await scene();
+    const { paths } = await documentOf(described);
     for (const [path, operations] of Object.entries(paths)) {
       for (const [method, { responses, requestBody }] of Object.entries(operations)) {
+        await using it = await scene(); // a change leaves another program behind
+        using peer = await client(it.port);
+        peer.send("hello");
+        await until(() => peer.receivedCount === 5, "an echo");
         const name = `${method.toUpperCase()} ${path}`;
         const body = bodies[name];
         const target = path.replace("{name}", "b%2F2").replace("{id}", "main%2F1");
@@ -110,7 +113,7 @@ describe("admin routes", () => {
   });
 
   test("admin: changes reach the program with their names, listeners and values", async () => {
-    await using it = await scene();
+    await using it = await recordedScene();
     it.steering.configPath = "/etc/iawlb.toml";
     await it.ask("POST", "/destinations/b%2F2/maintenance?listener=main");
     await it.ask("PATCH", "/destinations/a?persist=1", { body: { weight: 7 } });
@@ -139,7 +142,7 @@ describe("admin routes", () => {
   });
 
   test("admin: what is wrong is refused by its schema, with its status and what is accepted", async () => {
-    await using it = await scene();
+    await using it = await scene({ twice: true });
     const { components } = await documentOf(it);
     const big = { place: "x".repeat(70_000) };
     const form = { "content-type": "application/x-www-form-urlencoded" };
@@ -168,9 +171,35 @@ describe("admin routes", () => {
       expect(Value.Check(components.schemas.Error, value)).toBe(true);
     }
     expect((await it.ask("DELETE", "/status")).headers.get("allow")).toBe("GET");
-    expect(it.steering.calls.filter(([name]) => name !== "setMode" && name !== "remove")).toEqual(
-      [],
-    );
+    expect(it.modes()).toEqual(["a ready", "b/2 ready", "twice ready"]);
+    expect(it.status().destinations.map(({ slots, weight }) => [slots, weight])).toEqual([
+      [4, 1],
+      [0, 1],
+      [0, 1],
+    ]);
+  });
+
+  test("admin: the id of a connection names its listener, and pages go on from one to the next", async () => {
+    await using it = await scene({ twice: true });
+    const ports = [it.port, it.running.port("other")];
+    const peers = await Promise.all([...ports, ...ports].map((port) => client(port)));
+    const open = () => ports.every((_, n) => it.program.status().listeners[n]?.open === 2);
+    await until(open, "two of each");
+    const ids: string[] = [];
+    let after = "";
+    for (let page = 0; page === 0 || after !== ""; page += 1) {
+      const answer = await it.ask("GET", `/connections?count=1&after=${encodeURIComponent(after)}`);
+      const { connections, next } = (await answer.json()) as ConnectionPage; // as its schema's test says
+      expect(connections.length).toBe(1);
+      ids.push(...connections.map(({ id }) => id));
+      after = next;
+    }
+    expect(ids).toEqual(["main/1", "main/2", "other/1", "other/2"]);
+    expect((await it.ask("DELETE", "/connections/other%2F2")).status).toBe(200);
+    await until(() => peers.some((peer) => peer.over), "one is reset");
+    expect(it.running.status("other").open).toBe(1);
+    expect((await it.ask("DELETE", "/connections/other%2F2")).status).toBe(404);
+    for (const peer of peers) peer.reset();
   });
 
   test("admin: all mistakes of a body are told at once", async () => {
@@ -187,8 +216,17 @@ describe("admin routes", () => {
   });
 
   test("admin: a reload that fails says so, and that nothing was changed", async () => {
-    await using it = await scene();
-    it.steering.reloadFault = "iawlb.toml:3:1: slots: no number";
+    using place = folder();
+    using server = echoServer();
+    const file = join(place.path, "iawlb.toml");
+    const write = (slots: string) =>
+      writeFileSync(
+        file,
+        `listen = "127.0.0.1:0"\nslots = ${slots}\ndestinations = ["${server.address},name=a"]\n`,
+      );
+    write("3");
+    await using it = await scene({ file });
+    write("no-number");
     for (const [method, path] of [
       ["POST", "/reload"],
       ["GET", "/reload/plan"],
@@ -198,11 +236,17 @@ describe("admin routes", () => {
       expect(await answer.json()).toEqual({
         error: {
           code: "refused",
-          message: "iawlb.toml:3:1: slots: no number",
+          message: expect.stringContaining(`${file}:2:`),
           hint: "nothing was changed",
         },
       });
     }
+    write("5");
+    const plan = await (await it.ask("GET", "/reload/plan")).json();
+    expect(plan).toMatchObject({ changes: [expect.stringContaining("3 -> 5")], fault: "" });
+    expect(it.status().destinations[0]?.slots).toBe(3);
+    expect((await it.ask("POST", "/reload")).status).toBe(200);
+    expect(it.status().destinations[0]?.slots).toBe(5);
   });
 
   test("admin: ready while a destination takes clients, and not while it drains", async () => {
@@ -213,11 +257,13 @@ describe("admin routes", () => {
       return [answer.status, error?.message ?? ""];
     };
     expect(await readiness()).toEqual([200, ""]);
-    it.steering.modes.set("a", "drain").set("b/2", "maintenance");
+    it.program.setMode({ listener: "", destination: "a" }, "drain");
+    it.program.setMode({ listener: "", destination: "b/2" }, "maintenance");
     expect(await readiness()).toEqual([503, "no destination of main is up"]);
-    it.steering.modes.delete("a");
+    it.program.setMode({ listener: "", destination: "a" }, "ready");
     expect(await readiness()).toEqual([200, ""]);
     await it.ask("POST", "/drain");
+    expect(it.running.isToEnd).toBe(true);
     expect(await readiness()).toEqual([503, "draining"]);
     expect((await it.ask("GET", "/healthz")).status).toBe(200);
   });
@@ -225,7 +271,7 @@ describe("admin routes", () => {
   test("admin: pages are in the document, a HEAD has no body, an error of ours is told and no more", async () => {
     const told: string[] = [];
     const pages = new Map([["/", () => new Response("page")]]);
-    await using it = await scene({ pages, log: (message) => told.push(message) });
+    await using it = await recordedScene({ pages, log: (message) => told.push(message) });
     expect(await (await it.ask("GET", "/")).text()).toBe("page");
     expect((await it.ask("POST", "/")).status).toBe(404);
     expect(Object.keys((await documentOf(it)).paths)).toContain("/");

@@ -1,23 +1,28 @@
-// A program for the tests of the admin side: a running balancer, and a record of what was asked of it.
+// What the tests of the admin side look at: the program itself, or one that writes down what it is asked to change.
 
-import { balance, type Balancer } from "../../src/balancer.ts";
 import { openAdmin, type Admin, type AdminOptions } from "../../src/admin/server.ts";
-import {
-  SteeringError,
-  type Connection,
-  type DestinationRef,
-  type Mode,
-  type ProgramEvent,
-  type ProgramStatus,
-  type Steering,
+import type {
+  Connection,
+  ListenerStatus,
+  ProgramEvent,
+  ProgramStatus,
+  Steering,
 } from "../../src/control/steering.ts";
+import { SteeringError } from "../../src/control/steering.ts";
+import type { Program } from "../../src/program.ts";
 import { echoServer, unixPlace, type Server } from "../net.ts";
+import { runFile, runProgram, type Running } from "./program.ts";
 
 export interface Scene extends AsyncDisposable {
-  readonly steering: RecordedSteering;
-  readonly balancer: Balancer;
+  readonly running: Running;
+  readonly program: Program;
+  /** Of the listener `main`. */
+  readonly port: number;
   readonly servers: readonly Server[];
   readonly admin: Admin;
+  status(): ListenerStatus;
+  /** `a ready`, `b/2 drain`: the destinations and their modes. */
+  modes(): string[];
   /** Asks the admin side over its unix socket. */
   ask(method: string, path: string, options?: AskOptions): Promise<Response>;
 }
@@ -27,40 +32,81 @@ interface AskOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What it says is true of the balancer; what it is asked to change it writes down, but for modes, which it keeps. */
+type SceneOptions = Partial<AdminOptions> & {
+  readonly places?: readonly string[];
+  /** Two listeners, each with a destination `twice`. */
+  readonly twice?: boolean;
+  /** Runs by this file instead of the destinations `a` and `b/2`. */
+  readonly file?: string;
+};
+
+/** A program before two echo servers, `a` and `b/2`, with its admin side on a unix socket and at 127.0.0.1. */
+export function scene(options: SceneOptions = {}): Promise<Scene> {
+  return open(options, (program) => program);
+}
+
+/** The same, but for changes: they are written down and not made. */
+export async function recordedScene(
+  options: SceneOptions = {},
+): Promise<Scene & { readonly steering: RecordedSteering }> {
+  let steering: RecordedSteering | null = null;
+  const made = await open(options, (program) => (steering = new RecordedSteering(program)));
+  if (steering === null) throw new Error("it was not opened");
+  return { ...made, steering };
+}
+
+async function open(options: SceneOptions, over: (program: Program) => Steering): Promise<Scene> {
+  const { places = [unixPlace(), "127.0.0.1:0"], twice = false, file, ...rest } = options;
+  const servers = [echoServer(), echoServer(), echoServer()];
+  const [first, second, third] = servers.map(({ address }) => address);
+  const main = [`${first},name=a,slots=4`, `${second},name=b/2`];
+  const both = `${third},name=twice`;
+  const listeners = twice ? { main: [...main, both], other: [both] } : { main };
+  const running = await (file === undefined ? runProgram(listeners) : runFile(file));
+  const { program } = running;
+  const admin = await openAdmin(over(program), places, { token: null, log: () => {}, ...rest });
+  const path = (admin.addresses[0] ?? "").replace("unix:", "");
+  const status = () => running.status();
+  return {
+    running,
+    program,
+    port: running.port(),
+    servers,
+    admin,
+    status,
+    modes: () => status().destinations.map(({ name, mode }) => `${name} ${mode}`),
+    ask: (method, target, { body, headers = {} } = {}) =>
+      fetch(`http://localhost${target}`, {
+        method,
+        unix: path,
+        headers: { ...(body === undefined ? {} : jsonType), ...headers },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      }),
+    [Symbol.asyncDispose]: async () => {
+      await admin.close();
+      await program.stop();
+      for (const server of servers) server[Symbol.dispose]();
+    },
+  };
+}
+
+const jsonType = { "content-type": "application/json" } as const;
+
+/** What it says is the program's; what it is asked to change it writes down. */
 class RecordedSteering implements Steering {
   readonly calls: unknown[][] = [];
-  readonly modes = new Map<string, Mode>();
-  state: ProgramStatus["state"] = "running";
   /** Open connections, as a test wants them. */
   connectionList: Connection[] = [];
-  /** What a reload says; "" = it went well. */
-  reloadFault = "";
   configPath = "";
-  private readonly balancer: Balancer;
-  private readonly startedAt = Date.now();
+  private readonly program: Program;
   private readonly receivers = new Set<(event: ProgramEvent) => void>();
 
-  constructor(balancer: Balancer) {
-    this.balancer = balancer;
+  constructor(program: Program) {
+    this.program = program;
   }
 
   status(): ProgramStatus {
-    const status = this.balancer.status();
-    const destinations = status.destinations.map((each) => ({
-      ...each,
-      mode: this.modes.get(each.name) ?? ("ready" as const),
-    }));
-    return {
-      version: "0.0.0-test",
-      pid: process.pid,
-      startedAt: this.startedAt,
-      uptimeMs: Date.now() - this.startedAt,
-      state: this.state,
-      config: this.configPath,
-      reload: null,
-      listeners: [{ ...status, name: "main", destinations }],
-    };
+    return this.program.status();
   }
 
   subscribe(receive: (event: ProgramEvent) => void): () => void {
@@ -90,15 +136,11 @@ class RecordedSteering implements Steering {
     return Promise.resolve({ connections: wanted.slice(from, end), next });
   }
 
-  setMode(at: DestinationRef, mode: Mode): void {
-    this.find(at);
-    this.calls.push(["setMode", at, mode]);
-    this.modes.set(at.destination, mode);
-    this.emit({ destination: at.destination, message: `${at.destination}: ${mode}` });
+  setMode(...given: Parameters<Steering["setMode"]>): void {
+    this.calls.push(["setMode", ...given]);
   }
 
   async set(...given: Parameters<Steering["set"]>): Promise<void> {
-    this.find(given[0]);
     this.calls.push(["set", ...given]);
   }
 
@@ -107,29 +149,26 @@ class RecordedSteering implements Steering {
     return Promise.resolve(given[1].split(",")[0] ?? "");
   }
 
-  async remove(at: DestinationRef): Promise<void> {
-    this.find(at);
-    this.calls.push(["remove", at]);
+  async remove(...given: Parameters<Steering["remove"]>): Promise<void> {
+    this.calls.push(["remove", ...given]);
   }
 
-  kill(id: string): Promise<void> {
+  async kill(id: string): Promise<void> {
     this.calls.push(["kill", id]);
-    return Promise.resolve();
   }
 
   rebalance(...given: Parameters<Steering["rebalance"]>): Promise<number> {
-    this.find(given[0]);
     this.calls.push(["rebalance", ...given]);
     return Promise.resolve(given[1] - 1);
   }
 
   reload(by: string): ReturnType<Steering["reload"]> {
     this.calls.push(["reload", by]);
-    return Promise.resolve(this.outcome(by));
+    return this.outcome(by);
   }
 
   plan(): ReturnType<Steering["plan"]> {
-    return Promise.resolve(this.outcome("api"));
+    return this.outcome("plan");
   }
 
   persist(): Promise<string> {
@@ -142,60 +181,10 @@ class RecordedSteering implements Steering {
 
   drain(): void {
     this.calls.push(["drain"]);
-    this.state = "draining";
   }
 
-  private outcome(by: string) {
-    const changes = this.reloadFault === "" ? ["slots of a: 2, was 1"] : [];
-    return { at: Date.now(), by, changes, kept: [], fault: this.reloadFault };
-  }
-
-  private find({ listener, destination }: DestinationRef): void {
-    if (destination === "twice" && listener === "") {
-      throw new SteeringError("ambiguous", "twice: several listeners have one");
-    }
-    const known = this.balancer.status().destinations.map(({ name }) => name);
-    if (listener !== "" && listener !== "main") {
-      throw new SteeringError("unknown", `${listener}: no such listener; there is main`);
-    }
-    if (known.includes(destination)) return;
-    throw new SteeringError("unknown", `${destination}: unknown; known are ${known.join(", ")}`);
+  private outcome(by: string): ReturnType<Steering["plan"]> {
+    const changes = ["slots of a: 2, was 1"];
+    return Promise.resolve({ at: Date.now(), by, changes, kept: [], fault: "" });
   }
 }
-
-/** A balancer before two echo servers, `a` and `b/2`, with its admin side on a unix socket and at 127.0.0.1. */
-export async function scene(
-  options: Partial<AdminOptions> & { readonly places?: readonly string[] } = {},
-): Promise<Scene> {
-  const servers = [echoServer(), echoServer()];
-  const [first, second] = servers.map(({ port }) => `127.0.0.1:${port}`);
-  const balancer = await balance({
-    listen: "127.0.0.1:0",
-    destinations: [`${first},name=a,slots=4`, `${second},name=b/2`],
-    healthMs: 0,
-  });
-  const steering = new RecordedSteering(balancer);
-  const { places = [unixPlace(), "127.0.0.1:0"], ...rest } = options;
-  const admin = await openAdmin(steering, places, { token: null, log: () => {}, ...rest });
-  const path = (admin.addresses[0] ?? "").replace("unix:", "");
-  return {
-    steering,
-    balancer,
-    servers,
-    admin,
-    ask: (method, target, { body, headers = {} } = {}) =>
-      fetch(`http://localhost${target}`, {
-        method,
-        unix: path,
-        headers: { ...(body === undefined ? {} : jsonType), ...headers },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      }),
-    [Symbol.asyncDispose]: async () => {
-      await admin.close();
-      await balancer.stop();
-      for (const server of servers) server[Symbol.dispose]();
-    },
-  };
-}
-
-const jsonType = { "content-type": "application/json" } as const;

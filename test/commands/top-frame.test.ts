@@ -5,7 +5,7 @@ import { emptyModel, frame, plainText, type TopModel } from "../../src/commands/
 import { readTopArguments } from "../../src/commands/top-options.ts";
 import { fit } from "../../src/commands/top-text.ts";
 import { keysIn, press } from "../../src/commands/top.ts";
-import type { Sample } from "../../src/dashboard/sample.ts";
+import type { Sample } from "../../src/admin/sample.ts";
 import { OptionsError } from "../../src/control/options.ts";
 
 const rows = [

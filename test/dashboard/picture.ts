@@ -2,7 +2,6 @@
 
 import { statSync } from "node:fs";
 import type { Browser } from "playwright-core";
-import { embed } from "../e2e/ways.ts";
 import { client, serve, type Server } from "../net.ts";
 import { startAdmin } from "./admin.ts";
 import { open } from "./browser.ts";
@@ -29,8 +28,8 @@ export async function takePicture(browser: Browser, path: string): Promise<numbe
   const names = ["api-1", "api-2", "api-3", "api-4", "reports", "spare"];
   const servers = names.map(site);
   const places = servers.map(({ address }, n) => `${address},name=${names[n]}`);
-  await using balancing = await embed(["--slots", "8", ...places]);
-  await using admin = startAdmin({ listeners: { main: balancing }, sampleMs: 1_000 });
+  const listeners = { main: ["--slots", "8", "--health-interval", "2s", ...places] };
+  await using admin = await startAdmin({ listeners, sampleMs: 1_000 });
   const stopped = new AbortController();
   const traffic = (async () => {
     for (let n = 0; !stopped.signal.aborted; n += 1) {
@@ -38,7 +37,7 @@ export async function takePicture(browser: Browser, path: string): Promise<numbe
         (6 + 5 * Math.sin(n / 120)) * (n % 300 > 285 ? 8 : 1) * Math.random(),
       );
       for (let each = 0; each < count; each += 1) {
-        const peer = client(balancing.port, { keep: false, onEnd: (at) => at.finish() });
+        const peer = client(admin.port(), { keep: false, onEnd: (at) => at.finish() });
         void peer.then((at) => at.send("GET / ".repeat(40))).catch(() => {});
       }
       await Bun.sleep(20);

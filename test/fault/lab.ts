@@ -40,6 +40,8 @@ export interface Lab {
 type LabOptions = SpawnOptions & {
   /** Where to listen, instead of 127.0.0.1:0. */
   readonly listen?: string;
+  /** What it says on stderr once all of it is there; descriptors are counted then. */
+  readonly ready?: RegExp;
 };
 
 /** The balancer under fault. */
@@ -101,9 +103,10 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       threadCount: wayArgs.includes("--threads") ? 3 : 1,
       engine: wayArgs.includes("libc") ? "libc" : "bun",
       args: wayArgs,
-      start: async (args, options = {}) => {
+      start: async (args, { ready = /^/, ...options } = {}) => {
         const balancing = await spawn([...common, ...wayArgs, ...args], options);
         started.push(balancing.process);
+        await until(() => ready.test(balancing.process.stderr), `${ready} on stderr`);
         return subjectOf(balancing.process);
       },
     });

@@ -3,7 +3,7 @@
 import { sampleCountMax } from "./history.js";
 import { bytesText, clockText, countText, find, make, msText, rateText, setText } from "./text.js";
 
-/** @typedef {import("../sample.ts").SampleListener} SampleListener */
+/** @typedef {import("../../admin/sample.ts").ListenerSample} ListenerSample */
 /** @typedef {import("./history.js").History} History */
 /** @typedef {import("uplot")} Plot */
 
@@ -19,7 +19,7 @@ const syncKey = "moment";
  * @typedef {object} Line
  * @property {string} label
  * @property {"first" | "second" | "third" | "bad"} look
- * @property {(listener: SampleListener) => number | null} value
+ * @property {(listener: ListenerSample) => number | null} value
  */
 /** @typedef {{ title: string, text: (n: number) => string, steps?: number[], lines: readonly Line[] }} Subject */
 

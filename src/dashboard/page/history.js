@@ -1,7 +1,7 @@
 // What is kept of the samples: columns for the plots, and a short one of connections a second for each destination.
 
-/** @typedef {import("../sample.ts").Sample} Sample */
-/** @typedef {import("../sample.ts").SampleListener} SampleListener */
+/** @typedef {import("../../admin/sample.ts").Sample} Sample */
+/** @typedef {import("../../admin/sample.ts").ListenerSample} ListenerSample */
 
 /** Samples that are plotted: two minutes. */
 export const sampleCountMax = 120;
@@ -14,14 +14,14 @@ export const clockStepMs = 300_000;
 
 export class History {
   constructor() {
-    /** Null stands for a pause. @type {{ at: number, listener: SampleListener | null }[]} */
+    /** Null stands for a pause. @type {{ at: number, listener: ListenerSample | null }[]} */
     this.samples = [];
     /** Newest last. @type {Map<string, number[]>} */
     this.trends = new Map();
     this.lastAt = 0;
   }
 
-  /** @param {number} at @param {SampleListener} listener */
+  /** @param {number} at @param {ListenerSample} listener */
   add(at, listener) {
     if (this.lastAt - at > clockStepMs) {
       this.samples.length = 0;
@@ -37,7 +37,7 @@ export class History {
     this.addTrends(listener);
   }
 
-  /** @param {SampleListener} listener */
+  /** @param {ListenerSample} listener */
   addTrends({ destinations }) {
     const { name, connectionsPerSecond } = destinations;
     for (let n = 0; n < name.length; n += 1) {
@@ -54,12 +54,12 @@ export class History {
 
   /**
    * Seconds since 1970, and a column for each value.
-   * @param {readonly ((listener: SampleListener) => number | null)[]} values
+   * @param {readonly ((listener: ListenerSample) => number | null)[]} values
    * @returns {[number[], ...(number | null)[][]]}
    */
   columns(values) {
     const times = this.samples.map(({ at }) => at / 1_000);
-    const column = (/** @type {(listener: SampleListener) => number | null} */ value) =>
+    const column = (/** @type {(listener: ListenerSample) => number | null} */ value) =>
       this.samples.map(({ listener }) => (listener === null ? null : value(listener)));
     return [times, ...values.map(column)];
   }

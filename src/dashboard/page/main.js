@@ -16,8 +16,8 @@ import {
   setText,
 } from "./text.js";
 
-/** @typedef {import("../sample.ts").Sample} Sample */
-/** @typedef {import("../sample.ts").SampleListener} SampleListener */
+/** @typedef {import("../../admin/sample.ts").Sample} Sample */
+/** @typedef {import("../../admin/sample.ts").ListenerSample} ListenerSample */
 /** @typedef {import("../../control/steering.ts").ProgramStatus} ProgramStatus */
 /** @typedef {import("../../control/steering.ts").ProgramEvent} ProgramEvent */
 
@@ -97,7 +97,7 @@ function show() {
   showProgram();
 }
 
-/** @param {readonly SampleListener[]} listeners */
+/** @param {readonly ListenerSample[]} listeners */
 function showListeners(listeners) {
   const bar = element("#listeners");
   bar.hidden = listeners.length < 2;
@@ -115,7 +115,7 @@ function showListeners(listeners) {
   }
 }
 
-/** @param {SampleListener} listener */
+/** @param {ListenerSample} listener */
 function showFigures(listener) {
   const { open, waiting, oldestMs, refused } = listener;
   const texts = {

@@ -174,7 +174,8 @@ async function wordsOf(answer) {
   try {
     const { error } = await answer.json();
     const { message = fallback, hint = "" } = error ?? {};
-    return hint === "" ? String(message) : `${message}; ${hint}`;
+    // How a token is sent is no reader's business; the dialog says where it is.
+    return hint === "" || answer.status === 401 ? String(message) : `${message}; ${hint}`;
   } catch {
     return fallback;
   }

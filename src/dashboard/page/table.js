@@ -3,7 +3,7 @@
 import { trendPoints } from "./history.js";
 import { bytesText, countText, find, rateText, setText } from "./text.js";
 
-/** @typedef {import("../sample.ts").SampleListener["destinations"]} SampleDestinations */
+/** @typedef {import("../../admin/sample.ts").ListenerSample["destinations"]} SampleDestinations */
 /** @typedef {"name" | "state" | "used" | "rate" | "bytes"} SortKey */
 
 /** Rows at once; who has more destinations filters them. */
