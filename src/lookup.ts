@@ -32,7 +32,7 @@ export function destinationAt<T extends Named>(
   const namesOf = (each: T) => each.options.destinations.map((one) => one.name);
   const [found, another] = where.filter((each) => namesOf(each).includes(name));
   if (found === undefined) {
-    const known = nearby(name, where.flatMap(namesOf));
+    const known = nearby(name, [...new Set(where.flatMap(namesOf))]);
     throw new SteeringError("unknown", `no destination ${name}; ${known}`);
   }
   if (another === undefined) return { listener: found, name };

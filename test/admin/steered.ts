@@ -106,7 +106,7 @@ class RecordedSteering implements Steering {
   }
 
   status(): ProgramStatus {
-    return this.program.status();
+    return { ...this.program.status(), config: this.configPath };
   }
 
   subscribe(receive: (event: ProgramEvent) => void): () => void {
