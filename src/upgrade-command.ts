@@ -47,7 +47,9 @@ export async function askToUpgrade(pid: number): Promise<Answer> {
     } else {
       if (!isAlive(child)) return no("goes on; the new one has ended, see its log");
       const shared = areShared(socketsOf(pid) ?? new Set(), child);
-      if (!shared && (hasShared || !isAlive(pid))) return served(child);
+      // One that is ending has let go of everything as well.
+      const isHeir = areShared(ours, child);
+      if (isHeir && !shared && (hasShared || !isAlive(pid))) return served(child);
       hasShared = shared;
     }
     await Bun.sleep(child === null ? lookMsMin : lookMs);

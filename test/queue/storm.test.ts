@@ -8,10 +8,10 @@ test.each([
   [1, "bun"],
   [3, "libc"],
 ] as const)(
-  "storm: 5,000 connections and every fault keep every rule, %d threads, engine %s",
+  "storm: 10,000 connections and every fault keep every rule, %d threads, engine %s",
   (threadCount, engine) =>
     withSeed(async ({ seed }) => {
-      const count = 5_000;
+      const count = 10_000;
       const summary = await storm({ count, seed, threadCount, engine, queueMs: 1_000 });
       expect(summary.violations).toEqual([]);
       // That it was one.
