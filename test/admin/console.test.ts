@@ -32,6 +32,7 @@ test("console: connections of all listeners come by pages, and kill takes the id
   );
   for (const peer of peers) peer.send("x");
   await until(() => peers.every((peer) => peer.receivedCount === 1), "echoes");
+  await until(() => existsSync(files.path("admin.sock")), "the admin side");
 
   const pageAt = async (...args: string[]): Promise<ConnectionPage> =>
     JSON.parse(

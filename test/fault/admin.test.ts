@@ -58,9 +58,12 @@ const question = (line: string, ...headers: string[]): string =>
 
 /** Asks for much and reads nothing of it. */
 async function readSlowly(place: Place, path: string, count: number): Promise<Peer[]> {
-  const peers = await Promise.all(
-    Array.from({ length: count }, () => client(place, { paused: true, keep: false })),
-  );
+  const peers: Peer[] = [];
+  while (peers.length < count) {
+    // Those who idle may have filled its backlog for the moment.
+    const connect = () => client(place, { paused: true, keep: false }).catch(() => null);
+    peers.push(await until(connect, "a connection"));
+  }
   for (const peer of peers) peer.send(question(`GET ${path}`).repeat(200));
   return peers;
 }
