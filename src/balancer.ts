@@ -1,26 +1,28 @@
 // The composition root: builds a data plane from options, starts it, reads it, drains and stops it.
 // Origin: IAWLB §3, the main program.
-import { OptionsError, readOptions, type Address, type Mistake } from "./control/options.ts";
-import type { GivenOptions, Options } from "./control/options.ts";
+import type { Change } from "./control/changes.ts";
+import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
+import { OptionsError, readOptions, type Options } from "./control/options.ts";
 import { withNames } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
-import { guarded, type BalancerEvent, type Hooks } from "./control/hooks.ts";
-import { isLiteral, Names } from "./control/resolve.ts";
-import { newClientTable } from "./control/client-limits.ts";
+import type { ConnectionPage, ConnectionQuery, Mode, Modes } from "./control/steering.ts";
 import { Board } from "./core/board.ts";
-import type { ClientTable } from "./core/clients.ts";
 import type { Target } from "./engine/dial.ts";
-import { ListenError } from "./engine/listen.ts";
+import { ListenError, type ListeningDescriptor } from "./engine/listen.ts";
+import type { Inheritance } from "./inherited.ts";
 import { libc, type Libc } from "./linux/libc.ts";
-import { inTurn, isOurs, listenTargets, openAll, type OpenListener } from "./listening.ts";
-import { requireSystem, systemLimits } from "./system.ts";
+import { inTurn, listenTargets, openAll, type OpenListener } from "./listening.ts";
+import { Pairs } from "./pairs.ts";
+import { rowCountOf } from "./roster.ts";
 import { statusOf, type Status } from "./status.ts";
+import { loopsOf, Steered, type SteeredHost, type Threads, type Wanted } from "./steered.ts";
 import { Supervisor, type CommonPlan } from "./supervisor.ts";
-import { DataThread, type ThreadCommand, type ThreadEvent } from "./thread.ts";
-import { Watch } from "./watch.ts";
+import { requireSystem } from "./system.ts";
+import { DataThread } from "./thread.ts";
+import type { ThreadEvent } from "./thread-plan.ts";
 
 export { ListenError };
-export type { BalancerEvent, Hooks, Status };
+export type { BalancerEvent, Change, Hooks, Status };
 
 /** Places for waiting clients on the board, in each line of a thread; who finds none waits behind them. */
 const placeCountMin = 1_024;
@@ -31,7 +33,40 @@ export interface Balancer {
   readonly addresses: readonly string[];
   /** Of the first address; 0 for a unix socket. */
   readonly port: number;
+  /** What it runs by now; `connectionCountMax` as the system allows it. */
+  readonly options: Options;
   status(): Status;
+  /** What it listens on, for a successor; empty without libc. */
+  readonly descriptors: readonly ListeningDescriptor[];
+  /** Fulfils once every thread has answered. */
+  answers(): Promise<void>;
+  /** A successor accepts: stops accepting, and ends when the last that is open or waits has ended by itself. */
+  handOver(): Promise<void>;
+  /** Nobody accepts in its place: the same without a successor. */
+  retire(): Promise<void>;
+  /** What `apply` would change, and how many live pairs each concerns. @throws OptionsError with every mistake. */
+  plan(given: BalanceOptions | Options): readonly Change[];
+  /**
+   * Runs by other options from now on, in one step; live pairs go on. Destinations are matched by name and address.
+   * What is `kept` stays as it is. @returns what has changed, once all threads have taken it.
+   * @throws OptionsError with every mistake, SteeringError when it drains; then nothing has changed.
+   */
+  apply(given: BalanceOptions | Options): Promise<readonly Change[]>;
+  /** @throws SteeringError when there is no such destination. */
+  setMode(destination: string, mode: Mode): void;
+  /**
+   * Connections that are open, the oldest first, at most 1,000 a page. `id` and `next` are numbers of arrival; `listener`
+   * is "", for this balancer has no name. Bytes count as activity when they are noticed: at a look at the connection's
+   * deadlines, or at a call of this. @throws SteeringError when `after` is no `next`.
+   */
+  connections(query: ConnectionQuery): Promise<ConnectionPage>;
+  /** Resets both sides of a connection. @returns false when none of that number is open. */
+  kill(id: number): Promise<boolean>;
+  /**
+   * Closes the oldest `count` pairs of a destination in order, each at its next quiet moment, at most `perSecond` (up to
+   * 1,000) a second. @returns how many it will close. @throws SteeringError
+   */
+  rebalance(destination: string, count: number, perSecond: number): Promise<number>;
   /** Stops accepting, refuses what waits, lets pairs finish up to `drainMs`, cuts the rest. */
   drain(): Promise<void>;
   /** Ends everything now. */
@@ -39,9 +74,13 @@ export interface Balancer {
 }
 
 /** What `balance` takes. Times are in ms; what is not given is as on the command line. */
-export type BalanceOptions = GivenOptions & {
+export type BalanceOptions = Wanted & {
   /** false: dial and listen without libc, as on systems that lack it. */
   readonly libc?: boolean;
+  /** Listening descriptors that were there before; what is wanted and not among them is opened. */
+  readonly inheritance?: Inheritance | null;
+  /** In which destinations begin. */
+  readonly modes?: Modes;
 };
 
 /**
@@ -53,75 +92,54 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
   requireSystem(options, c);
-  const { connectionCountMax, checkCountMax } = systemLimits(options, (message) =>
-    safeHooks.event?.({ kind: "warning", message }),
-  );
-  const running = new Running({ ...options, connectionCountMax }, checkCountMax, c, safeHooks);
-  await running.start();
+  const running = new Running(options, given, c, safeHooks);
+  await running.start(given.inheritance ?? null);
   return running;
 }
 
-/** The data plane as the control plane sees it: one thread in this one, or several of their own. */
-interface Threads {
-  /** Records that found no room on their way. */
-  readonly dropped: number;
-  send(command: ThreadCommand): void;
-  drainRecords(): void;
-  close(): Promise<void>;
-}
-
-class Running implements Balancer {
-  private readonly options: Options;
+class Running implements Balancer, SteeredHost {
+  readonly board: Board;
+  threads: Threads | null = null;
+  /** Where it listens, once it does. */
+  listening: readonly Target[] = [];
   private readonly c: typeof libc;
   private readonly hooks: Hooks;
-  private readonly board: Board;
-  private readonly destinationNames: readonly string[];
-  private threads: Threads | null = null;
   private listeners: readonly OpenListener[] = [];
-  /** Addresses of each destination, by row. */
-  private readonly targets: Target[][];
-  /** Where it listens, once it does. */
-  private listening: readonly Target[] = [];
+  descriptors: readonly ListeningDescriptor[] = [];
   /** ms since 1970 at the zero of `performance.now`. */
   private readonly startedAt = Date.now() - performance.now();
-  private readonly names: Names;
-  private readonly clients: ClientTable | null;
-  private readonly watch: Watch;
+  private readonly steered: Steered;
+  private readonly pairs: Pairs;
   private draining: Promise<void> | null = null;
   private readonly emptyThreads = new Set<number>();
   private readonly stoppedThreads = new Set<number>();
-  private onEmpty: (() => void) | null = null;
+  private readonly empty = Promise.withResolvers<void>();
+  private handingOver: Promise<void> | null = null;
   private onStopped: (() => void) | null = null;
   private stopping: Promise<void> | null = null;
 
-  constructor(options: Options, checkCountMax: number, c: typeof libc, hooks: Hooks) {
-    this.options = options;
+  constructor(options: Options, given: BalanceOptions, c: typeof libc, hooks: Hooks) {
     this.c = c;
     this.hooks = hooks;
-    this.destinationNames = options.destinations.map(({ name }) => name);
-    this.targets = options.destinations.map(({ address }) => fixedTargets(address));
-    this.names = new Names(
-      options.destinations.map(({ address }) => (isFixed(address) ? null : nameOf(address))),
-      (row, ips) => this.useAddresses(row, ips),
-      (message) => this.warn(message),
-    );
+    const connectionCount = options.connectionCountMax || placeCountMax; // 0: as many as possible
     this.board = new Board({
-      destinationCountMax: options.destinations.length,
+      destinationCountMax: rowCountOf(options.destinations.length),
       threadCount: options.threadCount,
       waiterCountMax: Math.min(
-        options.connectionCountMax,
+        connectionCount,
         Math.max(placeCountMin, Math.min(options.queueCountMax, placeCountMax)),
       ),
     });
-    this.clients = newClientTable(options);
-    this.watch = new Watch(options, c, this.targets, checkCountMax, {
-      board: this.board,
-      send: (command) => this.threads?.send(command),
-      tell: (event) => this.tell(event),
-    });
-    options.destinations.forEach((each, row) => {
-      this.board.fill(row, each.slots, each.weight, (this.targets[row] ?? []).length > 0);
-    });
+    this.steered = new Steered(options, given, c, this);
+    this.pairs = new Pairs(this.board, this.steered.roster, this.steered.asking);
+  }
+
+  get options(): Options {
+    return this.steered.options;
+  }
+
+  get isEnding(): boolean {
+    return this.draining !== null || this.stopping !== null;
   }
 
   get addresses(): readonly string[] {
@@ -132,23 +150,63 @@ class Running implements Balancer {
     return this.listeners[0]?.port ?? 0;
   }
 
-  async start(): Promise<void> {
-    await this.names.lookUp();
+  async start(inheritance: Inheritance | null): Promise<void> {
+    await this.steered.names.lookUp();
     try {
-      await this.startThreads(await listenTargets(this.options.listen));
+      await this.startThreads(await listenTargets(this.options.listen), inheritance);
     } catch (error) {
       await this.stop();
       throw error;
     }
-    this.names.watch();
-    this.watch.start();
+    this.steered.names.watch();
+    this.steered.watch.start();
     for (const address of this.addresses) this.tell({ kind: "listening", address });
   }
 
   status(): Status {
-    const { board, destinationNames, options, addresses } = this;
-    const checkFaultOf = (row: number) => this.watch.causeOf(row);
-    return statusOf(board, destinationNames, addresses, options, performance.now(), checkFaultOf);
+    const { board, options, addresses } = this;
+    const { roster, watch } = this.steered;
+    const rows = [...roster.serving, ...roster.leaving];
+    const checkFaultOf = (row: number) => watch.causeOf(row);
+    return statusOf(board, rows, addresses, options, performance.now(), checkFaultOf);
+  }
+
+  plan(given: BalanceOptions | Options): readonly Change[] {
+    return this.steered.plan(given);
+  }
+
+  apply(given: BalanceOptions | Options): Promise<readonly Change[]> {
+    return this.steered.apply(given);
+  }
+
+  setMode(destination: string, mode: Mode): void {
+    this.steered.setMode(destination, mode);
+  }
+
+  connections(query: ConnectionQuery): Promise<ConnectionPage> {
+    return this.pairs.connections(query);
+  }
+
+  kill(id: number): Promise<boolean> {
+    return this.pairs.kill(id);
+  }
+
+  rebalance(destination: string, count: number, perSecond: number): Promise<number> {
+    return this.pairs.rebalance(destination, count, perSecond);
+  }
+
+  async answers(): Promise<void> {
+    await this.steered.asking.ask({ kind: "turn" }).done;
+  }
+
+  handOver(): Promise<void> {
+    this.handingOver ??= this.leave(true);
+    return this.handingOver;
+  }
+
+  retire(): Promise<void> {
+    this.handingOver ??= this.leave(false);
+    return this.handingOver;
   }
 
   drain(): Promise<void> {
@@ -162,8 +220,7 @@ class Running implements Balancer {
   }
 
   private async stopOnce(): Promise<void> {
-    this.names.close();
-    this.watch.close();
+    this.steered.close();
     for (const listener of this.listeners) listener.close();
     const stopped = new Promise<void>((done) => (this.onStopped = done));
     this.threads?.send({ kind: "stop" });
@@ -171,19 +228,18 @@ class Running implements Balancer {
     this.threads?.drainRecords();
     const dropped = this.threads?.dropped ?? 0;
     if (dropped > 0) this.warn(`${dropped} access records found no room on their way`);
-    this.onEmpty?.();
+    this.empty.resolve();
     await this.threads?.close();
   }
 
   private async drainOnce(): Promise<void> {
-    this.watch.close();
+    this.steered.watch.close();
     const waiting = this.board.total("queued");
     this.tell({ kind: "draining", pairs: this.board.total("open") - waiting, waiting });
-    const empty = new Promise<void>((done) => (this.onEmpty = done));
     for (const listener of this.listeners) listener.close(); // each thread's own accepts what is queued, then stops
     this.threads?.send({ kind: "drain" });
-    const timer = setTimeout(() => this.onEmpty?.(), this.options.drainMs);
-    await empty;
+    const timer = setTimeout(() => this.empty.resolve(), this.options.drainMs);
+    await this.empty.promise;
     clearTimeout(timer);
     if (this.stopping !== null) return this.stopping; // cut short
     const cut = this.board.total("open");
@@ -191,13 +247,31 @@ class Running implements Balancer {
     this.tell({ kind: "drained", cut });
   }
 
+  /** Checks and names go on: those who are still here need them. */
+  private async leave(isSucceeded: boolean): Promise<void> {
+    const waiting = this.board.total("queued");
+    const kind = isSucceeded ? "handed-over" : "retired";
+    this.tell({ kind, pairs: this.board.total("open") - waiting, waiting });
+    if (isSucceeded) for (const descriptor of this.descriptors) descriptor.leaveFile();
+    for (const listener of this.listeners) listener.close();
+    this.threads?.send({ kind: "hand-over" });
+    await this.empty.promise;
+    if (this.draining !== null) return this.draining; // it has a deadline by now
+    if (this.stopping !== null) return this.stopping;
+    await this.stop();
+    this.tell({ kind: "drained", cut: 0 });
+  }
+
   private onThreadEvent(event: ThreadEvent, thread: number): void {
     const count = this.options.threadCount;
     switch (event.kind) {
       case "empty":
-        if (this.emptyThreads.add(thread).size === count) this.onEmpty?.();
+        if (this.emptyThreads.add(thread).size === count) this.empty.resolve();
         return;
+      case "answer":
+        return this.steered.asking.onAnswer(thread, event.number, event.answer);
       case "stopped":
+        this.steered.asking.onGone(thread);
         if (this.stoppedThreads.add(thread).size === count) this.onStopped?.();
         return;
       case "connection-limit": {
@@ -208,7 +282,7 @@ class Running implements Balancer {
       case "fault":
         return this.warn(`internal error: ${event.message}`);
       case "destination-back":
-        this.watch.onBack();
+        this.steered.watch.onBack();
         return this.tell(event);
       default:
         this.tell(event);
@@ -216,21 +290,23 @@ class Running implements Balancer {
   }
 
   private onRecord(record: RowRecord): void {
-    this.hooks.access?.(withNames(record, this.destinationNames, this.addresses));
+    const { roster } = this.steered;
+    this.hooks.access?.(withNames(record, (row) => roster.nameOf(row), this.addresses));
   }
 
-  private async startThreads(wanted: readonly Target[]): Promise<void> {
+  private async startThreads(
+    wanted: readonly Target[],
+    inheritance: Inheritance | null,
+  ): Promise<void> {
     const { c, options, board } = this;
-    const descriptors = c === null ? [] : openAll(c, wanted, options.backlogCount);
+    const descriptors = c === null ? [] : openAll(c, wanted, options.backlogCount, inheritance);
     this.listeners = descriptors;
+    this.descriptors = descriptors;
     this.refuseLoops(wanted);
     const plan: CommonPlan = {
-      options,
       usesLibc: c !== null,
       boardSize: board.size,
       board: board.buffer,
-      clients: this.clients?.buffer ?? null,
-      targets: this.targets,
       listeners: descriptors.map(({ fd }) => fd),
       wantsRecords: this.hooks.access !== undefined,
       startedAt: this.startedAt,
@@ -245,12 +321,14 @@ class Running implements Balancer {
   /** One thread, in this one. */
   private startHere(plan: CommonPlan, wanted: readonly Target[]): void {
     const thread = new DataThread(
-      { ...plan, thread: 0, wakeFds: [], wakeFd: -1 },
+      { ...plan, ...this.steered.present(), thread: 0, wakeFds: [], wakeFd: -1 },
       { tell: (event) => this.onThreadEvent(event, 0), record: (record) => this.onRecord(record) },
       () => performance.now(),
     );
     this.threads = {
+      count: 1,
       dropped: 0,
+      isListening: () => true,
       send: (command) => thread.handle(command),
       drainRecords: () => {},
       close: async () => {},
@@ -264,13 +342,17 @@ class Running implements Balancer {
   }
 
   private async startWorkers(c: Libc, plan: CommonPlan): Promise<void> {
-    const supervisor = new Supervisor(c, plan, this.board, this.clients, {
+    const { board, steered } = this;
+    const host = { board, present: () => steered.present(), clients: () => steered.clients.table };
+    const supervisor = new Supervisor(c, plan, host, {
       tell: (event, thread) => this.onThreadEvent(event, thread),
       record: (record) => this.onRecord(record),
-      onDeath: (thread, cause, cut, restartMs) =>
+      onDeath: (thread, cause, cut, restartMs) => {
+        steered.asking.onGone(thread);
         this.warn(
           `thread ${thread} has ended (${cause}), ${cut} connections with it; another follows in ${restartMs} ms`,
-        ),
+        );
+      },
     });
     this.threads = supervisor;
     await supervisor.start();
@@ -282,53 +364,17 @@ class Running implements Balancer {
       const port = this.listeners[index]?.port ?? 0;
       return "path" in target ? target : { ip: target.ip, port };
     });
-    const mistakes = this.targets.flatMap((targets, row): Mistake[] => {
-      const own = targets.find((target) => isOurs(target, this.listening));
-      if (own === undefined) return [];
-      const argument = this.destinationNames[row] ?? "";
-      const where = "path" in own ? own.path : `${own.ip} port ${own.port}`;
-      const message = `${argument}: is this balancer itself, which listens on ${where}`;
-      return [
-        { code: "loop", argument, message, hint: "the address of another program is needed" },
-      ];
-    });
+    const mistakes = this.steered.roster.serving.flatMap(({ options, targets }) =>
+      loopsOf(options.name, targets, this.listening),
+    );
     if (mistakes.length > 0) throw new OptionsError(mistakes);
-  }
-
-  private useAddresses(row: number, ips: readonly string[]): void {
-    const address = this.options.destinations[row]?.address;
-    if (address?.kind !== "tcp") return;
-    const all = ips.map((ip) => ({ ip, port: address.port }));
-    const targets = all.filter((target) => !isOurs(target, this.listening));
-    if (targets.length < all.length) {
-      this.warn(
-        `an address of ${this.destinationNames[row]} is this balancer itself; it is left out`,
-      );
-    }
-    this.targets[row] = targets;
-    this.watch.setTargets(row, targets);
-    if (this.threads === null) this.board.setResolved(row, true);
-    else this.threads.send({ kind: "addresses", row, targets });
   }
 
   private warn(message: string): void {
     this.tell({ kind: "warning", message });
   }
 
-  private tell(event: BalancerEvent): void {
+  tell(event: BalancerEvent): void {
     this.hooks.event?.(event);
   }
-}
-
-function fixedTargets(address: Address): Target[] {
-  if (address.kind === "unix") return [{ path: address.path }];
-  return isFixed(address) ? [{ ip: address.host, port: address.port }] : [];
-}
-
-function nameOf(address: Address): string | null {
-  return address.kind === "unix" ? null : address.host;
-}
-
-function isFixed(address: Address): boolean {
-  return address.kind === "unix" || isLiteral(address.host);
 }

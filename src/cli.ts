@@ -3,59 +3,114 @@
 
 import { defineCommand, runMain } from "citty";
 import manifest from "../package.json" with { type: "json" };
-import { balance, type Hooks, ListenError, type Status } from "./balancer.ts";
-import { AccessLog } from "./control/access-log.ts";
-import { startDemo } from "./control/demo.ts";
-import { failure, info, report, setLogLevel, tell, warning } from "./control/log.ts";
-import { type Mistake, type Options, OptionsError } from "./control/options.ts";
-import { parseDemoOptions, parseOptions } from "./control/options.ts";
-import { planJson, planText } from "./control/plan.ts";
+import { openClient } from "./commands/client.ts";
+import { explainText } from "./commands/explain.ts";
+import { readTopArguments } from "./commands/top-options.ts";
+import { sourceOf } from "./commands/top-source.ts";
+import { top } from "./commands/top.ts";
+import type { Verb } from "./commands/verb.ts";
+import { ownConsole, runVerb, verbs, verbUsage } from "./commands/verbs.ts";
+import { check as checkConfiguration, checkOptions } from "./config/check.ts";
+import { readConfiguration } from "./config/config.ts";
+import { saysWhatToRun } from "./config/environment.ts";
+import { formatAddress } from "./control/address.ts";
+import { isLocal } from "./control/program-rows.ts";
+import { failure, printMistakes, tell, warning } from "./control/log.ts";
+import { type Mistake, OptionsError } from "./control/mistake.ts";
+import { parseDemoOptions, parseUpgradeOptions } from "./control/options.ts";
 import { commandHelp, type CommandName, shortUsage, usageText } from "./control/usage.ts";
-
-const stdoutFd = 1;
-/** Under `bun run` one Ctrl-C comes twice: from the terminal, and passed on. So soon a second one is the same. */
-const signalEchoMs = 100;
-/** A second signal waits no longer than this for the access lines of what it cuts. */
-const lastLinesMs = 100;
-const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
+import { runDemo } from "./demo.ts";
+import { takeLegacy } from "./legacy.ts";
+import { libc } from "./linux/libc.ts";
+import { serve as serveAll } from "./serving.ts";
+import { Succession } from "./succession.ts";
+import { askToUpgrade } from "./upgrade-command.ts";
+import { ownCommand } from "./upgrade.ts";
 
 async function serve(args: readonly string[]): Promise<void> {
-  const options = parsed(() => parseOptions(args));
-  if (options === null) return;
-  setLogLevel(options.logLevel);
-  await runUntilSignal(options.accessLog, async (hooks) => {
-    const balancer = await balance(options, hooks);
-    return {
-      drain: () => balancer.drain(),
-      stop: () => balancer.stop(),
-      status: () => balancer.status(),
-    };
-  });
+  const legacy = takeLegacy(process.env);
+  const succession = new Succession(process.env, libc, started);
+  const configuration = await parsed(() => readConfiguration(args, process.env));
+  if (configuration !== null) await serveAll(configuration, succession, legacy);
 }
 
-function check(args: readonly string[]): void {
-  const asJson = args.includes("--json");
-  const rest = args.filter((argument) => argument !== "--json");
-  const print = asJson ? planJson : planText;
-  const onMistakes = asJson ? printMistakesAsJson : printMistakes;
-  const options = parsed(() => parseOptions(rest), onMistakes);
-  if (options !== null) process.stdout.write(`${print(options)}\n`);
+async function check(args: readonly string[]): Promise<void> {
+  const options = checkOptions(args);
+  const onMistakes = options.json ? printMistakesAsJson : printMistakes;
+  const result = await parsed(() => checkConfiguration(options, process.env), onMistakes);
+  if (result === null) return;
+  if (result.mistakes.length > 0) {
+    onMistakes(result.mistakes);
+    process.exitCode = 2;
+    return;
+  }
+  for (const { message } of result.warnings) warning(message);
+  process.stdout.write(`${result.text}\n`);
 }
 
 async function demo(args: readonly string[]): Promise<void> {
-  const options = parsed(() => parseDemoOptions(args));
+  const options = await parsed(() => parseDemoOptions(args));
+  if (options !== null) await runDemo(options.port);
+}
+
+async function explain(args: readonly string[]): Promise<void> {
+  const text = await parsed(() => explainText(args));
+  if (text !== null) process.stdout.write(`${text}\n`);
+}
+
+async function topCommand(args: readonly string[]): Promise<void> {
+  const options = await parsed(() => readTopArguments(args));
   if (options === null) return;
-  await runUntilSignal("logfmt", async (hooks) => {
-    const { balancer, text, stop } = await startDemo(options.port, hooks);
-    process.stdout.write(`${text}\n`);
-    return { drain: stop, stop: () => balancer.stop(), status: () => balancer.status() };
+  const { admin, tokenFile, once } = options;
+  await attempt(async () => {
+    const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
+    return top(sourceOf(client), { once });
   });
 }
 
-/** @returns what `parse` gives, or null after its mistakes were printed. */
-function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
+async function upgrade(args: readonly string[]): Promise<void> {
+  const options = await parsed(() => parseUpgradeOptions(args));
+  if (options === null) return;
+  await attempt(async () => {
+    const pid = options.pid ?? (await pidAt(options.admin, options.tokenFile));
+    const { done, words } = await askToUpgrade(pid);
+    if (done) process.stdout.write(`${words}\n`);
+    else failure(words);
+    return done ? 0 : 1;
+  });
+}
+
+/** The process behind an admin side of this machine: a number of another one is a stranger's here. */
+async function pidAt(admin: string, tokenFile: string): Promise<number> {
+  const client = await openClient(admin, tokenFile, ownConsole(tell).haunts);
+  if (!isLocal(client.address)) {
+    const where = formatAddress(client.address);
+    throw new Error(
+      `${where} may be another machine; there, --pid or a loopback address says which`,
+    );
+  }
+  const { pid } = (await client.ask("GET", "/healthz")) as { pid: number }; // needs no token
+  return pid;
+}
+
+/** Ends with what `act` gives; what a command cannot do is told in words. */
+async function attempt(act: () => Promise<number>): Promise<void> {
   try {
-    return parse();
+    process.exit(await act());
+  } catch (error) {
+    if (error instanceof OptionsError) printMistakes(error.mistakes);
+    else failure(error instanceof Error ? error.message : String(error));
+    process.exit(error instanceof OptionsError ? 2 : 1);
+  }
+}
+
+/** @returns what `parse` gives, or null after its mistakes were printed. */
+async function parsed<T>(
+  parse: () => T | Promise<T>,
+  onMistakes = printMistakes,
+): Promise<T | null> {
+  try {
+    return await parse();
   } catch (error) {
     if (!(error instanceof OptionsError)) throw error;
     onMistakes(error.mistakes);
@@ -64,83 +119,18 @@ function parsed<T>(parse: () => T, onMistakes = printMistakes): T | null {
   }
 }
 
-function printMistakes(mistakes: readonly Mistake[]): void {
-  for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
-  tell("all options: iawlb --help");
-}
-
 function printMistakesAsJson(mistakes: readonly Mistake[]): void {
   process.stdout.write(`${JSON.stringify({ mistakes }, null, 2)}\n`);
-}
-
-interface Program {
-  /** Ends in order. */
-  drain(): Promise<void>;
-  /** Ends now. */
-  stop(): Promise<void>;
-  status(): Status;
-}
-
-/** Starts a program; the first SIGTERM or SIGINT ends it in order, the second, or one before it runs, at once. */
-async function runUntilSignal(
-  format: Options["accessLog"],
-  start: (hooks: Hooks) => Promise<Program>,
-): Promise<void> {
-  const log = format === "off" ? null : new AccessLog(stdoutFd, format, warning);
-  let program: Program | null = null;
-  let drainingSince: number | null = null;
-  const onSignal = (signal: keyof typeof signalNumbers): void => {
-    const now = performance.now();
-    if (drainingSince !== null && now - drainingSince < signalEchoMs) return;
-    if (program === null || drainingSince !== null) {
-      process.exitCode = 128 + signalNumbers[signal];
-      return endNow(process.exitCode, log, program?.stop());
-    }
-    drainingSince = now;
-    void drainAndExit(program, log);
-  };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
-  process.on("SIGHUP", () => info("SIGHUP is ignored"));
-  process.on("SIGUSR1", () => {
-    if (program !== null) tell(`status: ${JSON.stringify(program.status())}`);
-  });
-  const access = log === null ? {} : { access: log.push.bind(log) };
-  try {
-    program = await start({ ...access, event: report });
-  } catch (error) {
-    if (error instanceof OptionsError) {
-      printMistakes(error.mistakes);
-      process.exitCode = 2;
-      return;
-    }
-    if (!(error instanceof ListenError)) throw error;
-    failure(error.message);
-    process.exitCode = 1;
-  }
-}
-
-/** Ends once the lines of what was cut are out, or could not be in time. */
-function endNow(code: number, log: AccessLog | null, stopped?: Promise<void>): void {
-  const end = () => process.exit(code);
-  setTimeout(end, lastLinesMs);
-  void Promise.resolve(stopped)
-    .then(() => log?.close())
-    .then(end);
-}
-
-async function drainAndExit(program: Program, log: AccessLog | null): Promise<void> {
-  await program.drain();
-  if (process.exitCode !== undefined) return; // a second signal is ending it
-  await log?.close();
-  if (log !== null && log.dropped > 0) warning(`${log.dropped} access lines were not written`);
-  process.exit(0);
 }
 
 const commands = {
   serve: command("serve", serve),
   check: command("check", check),
+  upgrade: command("upgrade", upgrade),
   demo: command("demo", demo),
+  ...Object.fromEntries(verbs.map((verb) => [verb.name, verbCommand(verb)])),
+  top: command("top", topCommand),
+  explain: command("explain", explain),
 };
 
 const main = defineCommand({
@@ -156,6 +146,16 @@ function command(name: CommandName, run: (args: readonly string[]) => void | Pro
   });
 }
 
+/** One that speaks to a program that runs. */
+function verbCommand(verb: Verb) {
+  return defineCommand({
+    meta: { name: verb.name, description: verb.help },
+    run: async ({ rawArgs }) => {
+      process.exitCode = await runVerb(verb, rawArgs, ownConsole(tell));
+    },
+  });
+}
+
 /** What citty is given: the command by name always first, and a question for the version alone. */
 function withCommand(args: readonly string[]): string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
@@ -168,15 +168,23 @@ function withCommand(args: readonly string[]): string[] {
 }
 
 async function showUsage(of: { readonly meta?: unknown }): Promise<void> {
-  const name = Object.keys(commands).find((key) => commands[key as CommandName] === of);
-  process.stdout.write(`${usageText((name ?? null) as CommandName | null, manifest.version)}\n`);
+  const name = Object.entries(commands).find(([, each]) => each === of)?.[0] ?? null;
+  const verb = verbs.find((each) => each.name === name);
+  const text =
+    verb === undefined
+      ? usageText(name as CommandName | null, manifest.version, verbs) // no verb, so one of those
+      : verbUsage(verb, manifest.version);
+  process.stdout.write(`${text}\n`);
 }
+
+/** What an upgrade starts: this program again, as it is then. */
+const started = ownCommand(process, Bun.main, process.cwd());
 
 // Nobody may be reading stdout (`| head`); that ends the lines, not the balancer.
 process.stdout.on("error", () => {});
 
 const args = process.argv.slice(2);
-if (args.length === 0) {
+if (args.length === 0 && !saysWhatToRun(process.env)) {
   tell(shortUsage());
   process.exitCode = 2;
 } else {

@@ -4,6 +4,7 @@ import type { Address } from "./control/options.ts";
 import { resolve } from "./control/resolve.ts";
 import type { Target } from "./engine/dial.ts";
 import { ListenError, openDescriptor, type ListeningDescriptor } from "./engine/listen.ts";
+import type { Inheritance } from "./inherited.ts";
 import type { Libc } from "./linux/libc.ts";
 
 /** Ports that are picked for several addresses at once before giving up. */
@@ -31,13 +32,18 @@ export async function listenTargets(address: Address): Promise<readonly Target[]
   return found.ips.map((ip) => ({ ip, port }));
 }
 
-/** Opens all or throws. A port that the first address picked may be taken on the next one: then another is picked. */
+/**
+ * Opens all that are not inherited, or throws.
+ * A port that the first address picked may be taken on the next one: then another is picked.
+ */
 export function openAll(
   c: Libc,
   wanted: readonly Target[],
   backlogCount: number,
+  inheritance: Inheritance | null,
 ): ListeningDescriptor[] {
-  const open = (target: Target) => openDescriptor(c, target, backlogCount);
+  const open = (target: Target) =>
+    inheritance?.take(c, target, backlogCount) ?? openDescriptor(c, target, backlogCount);
   for (let tries = 1; ; tries += 1) {
     try {
       return inTurn(wanted, open);

@@ -1,13 +1,18 @@
 // What a balancer says of itself: the board as a plain object (IAWLB §10, whose status nobody read).
-import type { Options } from "./control/options.ts";
+import { formatAddress, type DestinationOptions, type Options } from "./control/options.ts";
+import type { Mode } from "./control/steering.ts";
 import { State, type Board } from "./core/board.ts";
 import { faultCodes } from "./core/fault.ts";
-import { Histogram } from "./core/histogram.ts";
-import type { CounterName } from "./core/numbers.ts";
+import { bucketEdge, Histogram, sizeScale, timeScale } from "./core/histogram.ts";
+import { histogramNames, type CounterName, type HistogramName } from "./core/numbers.ts";
 import { closeReasons, type CloseReason } from "./core/reason.ts";
 
 export interface DestinationStatus {
   readonly name: string;
+  /** As it was given: `10.0.0.5:80`, `db:5432`, `unix:/path`. */
+  readonly address: string;
+  /** What it may be given; `leaving`: it is gone, and its last pairs go on. */
+  readonly mode: Mode | "leaving";
   /** `out` and `trial`: connects have failed; `down`: health checks have. */
   readonly state: "up" | "resting" | "out" | "trial" | "down" | "unresolved";
   readonly used: number;
@@ -34,8 +39,19 @@ export interface TimeStatus {
   readonly p99: number | null;
 }
 
+/** All observations since the start: times in ms, `size` in bytes. */
+export interface HistogramStatus {
+  readonly count: number;
+  readonly sum: number;
+  /** Upper edge and count of each bucket that is not empty; the last of 128 has all beyond, too. */
+  readonly buckets: readonly (readonly [edge: number, count: number])[];
+}
+
 export interface Status {
   readonly addresses: readonly string[];
+  readonly policy: Options["policy"];
+  readonly threadCount: number;
+  readonly engine: Options["engine"];
   /** By data-plane thread. */
   readonly threads: readonly { readonly accepted: number; readonly open: number }[];
   readonly accepted: number;
@@ -62,12 +78,21 @@ export interface Status {
   readonly times: Readonly<
     Record<"queue" | "connect" | "firstByte" | "session" | "handOff", TimeStatus>
   >;
+  readonly histograms: Readonly<Record<HistogramName, HistogramStatus>>;
   readonly destinations: readonly DestinationStatus[];
+}
+
+/** A destination in its row of the board. */
+interface StatusRow {
+  readonly row: number;
+  readonly options: DestinationOptions;
+  readonly mode: Mode;
+  readonly isLeaving: boolean;
 }
 
 export function statusOf(
   board: Board,
-  names: readonly string[],
+  rows: readonly StatusRow[],
   addresses: readonly string[],
   options: Options,
   nowMs: number,
@@ -77,13 +102,19 @@ export function statusOf(
   const sum = (counter: CounterName): number =>
     threads.reduce((total, each) => total + each.get(counter), 0);
   const oldestAts = threads.map((each) => each.get("oldestAt")).filter((at) => at > 0);
+  const histograms = Object.fromEntries(
+    histogramNames.map((name) => [name, Histogram.sum(threads.map((t) => t.histograms[name]))]),
+  ) as Record<HistogramName, Histogram>; // fromEntries forgets the keys it was given
   const times = (name: keyof Status["times"]): TimeStatus => {
-    const all = Histogram.sum(threads.map((each) => each.histograms[name]));
+    const all = histograms[name];
     return { p50: all.quantile(0.5), p90: all.quantile(0.9), p99: all.quantile(0.99) };
   };
   const closed = closeReasons.map((reason) => [reason, sum(`closed ${reason}`)]);
   return {
     addresses,
+    policy: options.policy,
+    threadCount: options.threadCount,
+    engine: options.engine,
     threads: threads.map((each) => ({ accepted: each.get("accepted"), open: each.get("open") })),
     accepted: sum("accepted"),
     open: sum("open"),
@@ -108,11 +139,16 @@ export function statusOf(
       session: times("session"),
       handOff: times("handOff"),
     },
-    destinations: options.destinations.map(({ backup }, row) => {
+    histograms: Object.fromEntries(
+      histogramNames.map((name) => [name, histogramStatus(histograms[name], name)]),
+    ) as Status["histograms"], // fromEntries forgets the keys it was given
+    destinations: rows.map(({ row, options: { name, address, backup }, mode, isLeaving }) => {
       const of = (column: "joined" | "failures" | "bytesUp" | "bytesDown"): number =>
         threads.reduce((total, each) => total + (each[column][row] ?? 0), 0);
       return {
-        name: names[row] ?? "",
+        name,
+        address: formatAddress(address),
+        mode: isLeaving ? "leaving" : mode,
         state: board.resolved[row] === 1 ? stateName(board.state[row] ?? 0) : "unresolved",
         used: board.used[row] ?? 0,
         slots: board.slotsFull[row] ?? 0,
@@ -129,6 +165,17 @@ export function statusOf(
       };
     }),
   };
+}
+
+function histogramStatus(all: Histogram, name: HistogramName): HistogramStatus {
+  const scale = name === "size" ? sizeScale : timeScale;
+  const buckets: [number, number][] = [];
+  let total = 0;
+  for (const [bucket, count] of all.counts.entries()) {
+    total += count;
+    if (count > 0) buckets.push([bucketEdge(bucket, scale), count]);
+  }
+  return { count: total, sum: all.total, buckets };
 }
 
 function stateName(state: number): DestinationStatus["state"] {

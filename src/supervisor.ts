@@ -5,7 +5,7 @@ import type { Board } from "./core/board.ts";
 import type { ClientTable } from "./core/clients.ts";
 import { reclaim } from "./core/reclaim.ts";
 import { clockZeroMs, linux, writeWake, type Libc } from "./linux/libc.ts";
-import type { ThreadCommand, ThreadEvent, ThreadPlan } from "./thread.ts";
+import type { Present, ThreadCommand, ThreadEvent, ThreadPlan } from "./thread-plan.ts";
 import type { WorkerData, WorkerMessage } from "./worker.ts";
 
 /** Records are collected for so long before they are read. */
@@ -24,15 +24,26 @@ export interface SupervisorEvents {
 }
 
 /** What the threads of a plan share; each gets its own number and wake descriptor. */
-export type CommonPlan = Omit<ThreadPlan, "thread" | "wakeFds" | "wakeFd">;
+export type CommonPlan = Omit<ThreadPlan, keyof Present | "thread" | "wakeFds" | "wakeFd">;
+
+/** What it needs to know of the balancer as it is by now. */
+export interface SupervisorHost {
+  readonly board: Board;
+  /** What a thread in place of another one starts with. */
+  present(): Present;
+  /** Where clients are counted, if they are. */
+  clients(): ClientTable | null;
+}
 
 /** After these a thread that dies is not replaced. */
-const enders: ReadonlySet<ThreadCommand["kind"]> = new Set(["drain", "stop"]);
+const enders: ReadonlySet<ThreadCommand["kind"]> = new Set(["drain", "hand-over", "stop"]);
 
 interface Member {
   worker: Worker;
   commands: MessagePort;
   readonly records: RecordRing;
+  /** It reads what is sent to it, sooner or later. */
+  isListening: boolean;
   bornAt: number;
   restartMs: number;
   isOver: boolean;
@@ -42,38 +53,39 @@ export class Supervisor {
   private readonly c: Libc;
   private readonly common: CommonPlan;
   private readonly board: Board;
-  private readonly clients: ClientTable | null;
+  private readonly host: SupervisorHost;
   private readonly events: SupervisorEvents;
   private readonly members: Member[] = [];
   /** By thread: the end that others write to, and its own. */
   private readonly wakeFds: number[] = [];
   private readonly ownFds: number[] = [];
-  /** Of names that were looked up: a thread in place of another is told again. */
-  private readonly addresses = new Map<number, ThreadCommand>();
   /** Dead threads whose clients are still counted. */
   private readonly unreclaimed = new Set<number>();
   private readonly clockZero: number;
+  /** What wakes a thread is one descriptor for both ends. */
+  private readonly usesEventFd: boolean;
   private ending = false;
 
   /** @throws when the system gives no descriptors to wake threads by. */
-  constructor(
-    c: Libc,
-    common: CommonPlan,
-    board: Board,
-    clients: ClientTable | null,
-    events: SupervisorEvents,
-  ) {
+  constructor(c: Libc, common: CommonPlan, host: SupervisorHost, events: SupervisorEvents) {
+    const { board } = host;
+    const { engine } = host.present().settings;
     this.c = c;
     this.common = common;
     this.board = board;
-    this.clients = clients;
+    this.host = host;
     this.events = events;
+    this.usesEventFd = engine === "libc";
     this.clockZero = clockZeroMs(c);
     for (let thread = 0; thread < board.size.threadCount; thread += 1) {
-      const [theirs, own] = common.options.engine === "libc" ? wakeCounter(c) : wakePair(c);
+      const [theirs, own] = this.usesEventFd ? wakeCounter(c) : wakePair(c);
       this.wakeFds.push(theirs);
       this.ownFds.push(own);
     }
+  }
+
+  get count(): number {
+    return this.members.length;
   }
 
   /** Records that found no room on their way. */
@@ -90,6 +102,7 @@ export class Supervisor {
       this.members.push({
         ...this.spawn(thread, records, resolve, reject),
         records,
+        isListening: true,
         bornAt: performance.now(),
         restartMs: restartMsMin,
         isOver: false,
@@ -99,8 +112,12 @@ export class Supervisor {
     await Promise.all(ready);
   }
 
+  /** One that is dead for the moment does not, and its successor starts with the present. */
+  isListening(thread: number): boolean {
+    return this.members[thread]?.isListening ?? false;
+  }
+
   send(command: ThreadCommand): void {
-    if (command.kind === "addresses") this.addresses.set(command.row, command);
     if (enders.has(command.kind)) this.ending = true;
     this.members.forEach((each, thread) => {
       each.commands.postMessage(command, []);
@@ -138,8 +155,9 @@ export class Supervisor {
   ): { worker: Worker; commands: MessagePort } {
     const { port1: commands, port2 } = new MessageChannel();
     const shared = this.ownFds[thread] ?? -1;
-    const own = this.common.options.engine === "libc" ? shared : this.c.dup(shared); // Bun closes it with the thread
-    const plan: ThreadPlan = { ...this.common, thread, wakeFds: this.wakeFds, wakeFd: own };
+    const own = this.usesEventFd ? shared : this.c.dup(shared); // Bun closes it with the thread
+    const { common, host, wakeFds } = this;
+    const plan: ThreadPlan = { ...common, ...host.present(), thread, wakeFds, wakeFd: own };
     const workerData: WorkerData = {
       plan,
       commands: port2,
@@ -162,6 +180,7 @@ export class Supervisor {
       } else if (message.kind === "records") {
         setTimeout(() => this.read(records), recordsMs);
       } else {
+        if (message.kind === "answer") this.read(records); // they may be of rows that it has forgotten
         this.events.tell(message, thread);
       }
     });
@@ -181,6 +200,7 @@ export class Supervisor {
   private onOver(thread: number): void {
     const member = this.members[thread];
     if (member === undefined || member.isOver) return;
+    member.isListening = false;
     member.isOver = true;
     this.reclaim(thread);
     this.events.tell({ kind: "empty" }, thread);
@@ -191,7 +211,7 @@ export class Supervisor {
     this.unreclaimed.add(thread);
     // One whose lock another dead thread holds comes after that.
     for (const each of [...this.unreclaimed, ...this.unreclaimed]) {
-      if ((this.clients?.reclaim(each) ?? 0) >= 0) this.unreclaimed.delete(each);
+      if ((this.host.clients()?.reclaim(each) ?? 0) >= 0) this.unreclaimed.delete(each);
     }
     return reclaim(this.board, thread);
   }
@@ -199,6 +219,7 @@ export class Supervisor {
   private replace(thread: number, cause: string): void {
     const member = this.members[thread];
     if (member === undefined) return; // it never started
+    member.isListening = false;
     const connectionCount = this.reclaim(thread);
     this.drainRecords(); // it may have died before it could tell of its last
     this.members.forEach((_, other) => other !== thread && this.wake(other));
@@ -208,13 +229,11 @@ export class Supervisor {
     this.events.onDeath(thread, cause, connectionCount, restartMs);
     setTimeout(() => {
       if (this.ending) return this.onOver(thread);
-      const again = () => {
-        for (const command of this.addresses.values()) member.commands.postMessage(command, []);
-        this.wake(thread);
-      };
+      const again = () => this.wake(thread); // for what was sent since its birth
       const { worker, commands } = this.spawn(thread, member.records, again, () => {});
       member.worker = worker;
       member.commands = commands;
+      member.isListening = true;
       member.bornAt = performance.now();
     }, restartMs);
   }

@@ -38,30 +38,55 @@ export interface SystemLimits {
   readonly checkCountMax: number;
 }
 
-/** Raises the limit of descriptors as far as it goes, and divides them. */
-export function systemLimits(options: Options, onWarning: (message: string) => void): SystemLimits {
+/**
+ * Raises the limit of descriptors as far as it goes, and divides them.
+ * @param beside other listeners of this process: each has the same share, and what one does not want is for the others.
+ */
+export function systemLimits(
+  options: Options,
+  beside: readonly Options[],
+  onWarning: (message: string) => void,
+): SystemLimits {
   const descriptorCount = raiseDescriptorLimit(libc) ?? descriptorCountFallback;
-  const checkCountMax = Math.min(
-    options.destinations.filter(({ healthMs }) => healthMs > 0).length,
-    Math.max(checkCountMin, Math.min(checkCountMost, Math.floor(descriptorCount / 64))),
+  const all = [options, ...beside];
+  const checkCount = (of: Options) => checkCountOf(of, descriptorCount / all.length);
+  const reserved = Math.min(
+    reservedDescriptorCountMax,
+    Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
   );
-  const reserved =
-    Math.min(
-      reservedDescriptorCountMax,
-      Math.max(reservedDescriptorCountMin, Math.floor(descriptorCount / 4)),
-    ) +
-    ownDescriptorCount(options) +
-    checkCountMax;
-  const possible = Math.min(countMax, Math.max(1, Math.floor((descriptorCount - reserved) / 2)));
+  const own = all.reduce((sum, each) => sum + ownDescriptorCount(each) + checkCount(each), 0);
+  const room = Math.floor((descriptorCount - reserved - own) / 2);
+  const possible = Math.min(countMax, Math.max(1, shareOf(room, beside)));
   const wanted = options.connectionCountMax;
   if (wanted > possible || (wanted === 0 && possible < connectionCountFew)) {
     const asked = wanted === 0 ? "" : `, not the ${wanted} of --max-connections`;
+    const shared = all.length === 1 ? "" : `, shared by ${all.length} listeners,`;
     onWarning(
-      `the limit of ${descriptorCount} descriptors allows ${possible} connection${possible === 1 ? "" : "s"}${asked}; raise it with ulimit -n`,
+      `the limit of ${descriptorCount} descriptors${shared} allows ${possible} connection${possible === 1 ? "" : "s"}${asked}; raise it with ulimit -n`,
     );
   }
   const connectionCountMax = wanted === 0 ? possible : Math.min(wanted, possible);
-  return { connectionCountMax, checkCountMax };
+  return { connectionCountMax, checkCountMax: checkCount(options) };
+}
+
+/** Of so many connections, what is there for one more than `beside`. */
+function shareOf(count: number, beside: readonly Options[]): number {
+  const wants = beside.map(({ connectionCountMax: max }) => (max === 0 ? Infinity : max));
+  let left = count;
+  let sharers = beside.length + 1;
+  for (const want of wants.toSorted((a, b) => a - b)) {
+    if (want >= left / sharers) break; // from here on all have the same
+    left -= want;
+    sharers -= 1;
+  }
+  return Math.floor(left / sharers);
+}
+
+function checkCountOf({ destinations }: Options, descriptorCount: number): number {
+  return Math.min(
+    destinations.filter(({ healthMs }) => healthMs > 0).length,
+    Math.max(checkCountMin, Math.min(checkCountMost, Math.floor(descriptorCount / 64))),
+  );
 }
 
 /** What threads and connections opened ahead take of the descriptors. */

@@ -1,85 +1,47 @@
 // One data-plane thread: its engine, its loop, its plane upon the common board. It runs in the main thread when it is
 // alone, else in a Worker of its own (worker.ts); the code is the same. Origin: IAWLB §13, §19: these are its workers.
-import type { ChangeEvent } from "./control/hooks.ts";
-import type { Options } from "./control/options.ts";
+import { clientLimitsOf } from "./control/client-limits.ts";
+import type { Settings } from "./control/options.ts";
 import { recordOf } from "./control/record.ts";
-import type { RowRecord } from "./control/record-ring.ts";
 import { Refusals } from "./control/refusals.ts";
 import { AccessRules } from "./core/access.ts";
 import { Admission } from "./core/admission.ts";
 import { assert, AssertionError } from "./core/assert.ts";
-import { Board, type BoardSize } from "./core/board.ts";
-import { Destinations, type DestinationPlan } from "./core/destination.ts";
+import { Board } from "./core/board.ts";
+import { ClientTable } from "./core/clients.ts";
+import type { DestinationPlan } from "./core/destination.ts";
+import { Destinations } from "./core/destinations.ts";
 import type { Acceptor, DialAddress, Listening } from "./core/engine.ts";
+import type { PolicyMaker } from "./core/filing.ts";
+import { cutDestination, killPair, listPairs, unusedOf } from "./core/live.ts";
 import { endOfTurn, EventLoop, type Alarm, type Loop } from "./core/loop.ts";
 import type { Pair } from "./core/pair.ts";
 import { Plane } from "./core/plane.ts";
 import { policyOf } from "./core/policy.ts";
 import { refusals } from "./core/reason.ts";
 import { Sweep } from "./core/sweep.ts";
-import { clientTable } from "./control/client-limits.ts";
 import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import { LibcEngine } from "./engine/libc.ts";
 import { acceptFrom, listenPortably } from "./engine/listen.ts";
 import { openCalls } from "./linux/calls.ts";
 import { libc, writeWake, type Libc } from "./linux/libc.ts";
+import type {
+  ClientsPlan,
+  Present,
+  RowPlan,
+  ThreadAnswer,
+  ThreadCommand,
+  ThreadLink,
+  ThreadPlan,
+  ThreadQuestion,
+} from "./thread-plan.ts";
 
 /** Turns of the loop that a drain waits for what the kernel has queued: at least, and at most while more come. */
 const turnCountMin = 2;
 const turnCountMax = 64;
 /** After a standstill of ours, bytes that came meanwhile are read for so long before any deadline is judged. */
 const catchUpMs = 300;
-
-/** What a thread is made of; it travels to a Worker as it is. */
-export interface ThreadPlan {
-  readonly thread: number;
-  readonly options: Options;
-  /** false: dial without libc. */
-  readonly usesLibc: boolean;
-  readonly boardSize: BoardSize;
-  readonly board: SharedArrayBuffer;
-  /** The table of clients, where there is a limit for each of them. */
-  readonly clients: SharedArrayBuffer | null;
-  /** Addresses of each destination, by row; empty until its name resolves. */
-  readonly targets: readonly (readonly Target[])[];
-  /** Listening descriptors. */
-  readonly listeners: readonly number[];
-  /** By thread: where a write wakes it; and the other end of our own. Empty and −1 when it is alone. */
-  readonly wakeFds: readonly number[];
-  readonly wakeFd: number;
-  /** Somebody wants a record of every connection. */
-  readonly wantsRecords: boolean;
-  /** ms since 1970 at the zero of the balancer's clock. */
-  readonly startedAt: number;
-}
-
-/** What the control plane asks of a thread. */
-export type ThreadCommand =
-  | { readonly kind: "addresses"; readonly row: number; readonly targets: readonly Target[] }
-  /** What the board says of a destination has changed: serve who waits, as far as it can. */
-  | { readonly kind: "changed"; readonly row: number }
-  /** Closes the joined pairs of a destination that its checks have taken down. */
-  | { readonly kind: "cut"; readonly row: number }
-  /** Accepts no more, refuses who waits; what is open goes on. */
-  | { readonly kind: "drain" }
-  /** Cuts what is left and ends. */
-  | { readonly kind: "stop" };
-
-/** What a thread tells the control plane. */
-export type ThreadEvent =
-  | ChangeEvent
-  | { readonly kind: "connection-limit" }
-  | { readonly kind: "fault"; readonly message: string }
-  /** It was asked to drain, and nothing is open any more. */
-  | { readonly kind: "empty" }
-  | { readonly kind: "stopped" };
-
-export interface ThreadLink {
-  tell(event: ThreadEvent): void;
-  /** A connection has ended. */
-  record(record: RowRecord): void;
-}
 
 export class DataThread {
   readonly plane: Plane;
@@ -93,7 +55,10 @@ export class DataThread {
   private readonly destinations: Destinations;
   private readonly listening: { stop(): void }[] = [];
   private draining = false;
+  private refusesWaiting = false;
   private broken: AssertionError | null = null;
+  /** The table of clients, and which one it is. */
+  private clients: { readonly number: number; readonly table: ClientTable } | null = null;
   private readonly refusals: Refusals;
   private readonly afterTurn: Alarm;
   /** Of the turns that a drain waits: how many, and how many clients had come before. */
@@ -103,12 +68,12 @@ export class DataThread {
   onWake: () => void = () => {};
 
   constructor(plan: ThreadPlan, link: ThreadLink, now: () => number) {
-    const { options } = plan;
+    const { settings } = plan;
     this.plan = plan;
     this.link = link;
     this.c = plan.usesLibc ? libc : null;
     const onFault: Acceptor["onFault"] = (error, events) => this.plane.onFault(error, events);
-    const calls = options.engine === "libc" ? openCalls() : null;
+    const calls = settings.engine === "libc" ? openCalls() : null;
     this.engine =
       calls === null ? new BunEngine(this.c, onFault) : new LibcEngine(calls, onFault, now);
     this.loop =
@@ -119,18 +84,11 @@ export class DataThread {
     const board = new Board(plan.boardSize, plan.board);
     const filed = board.thread(plan.thread).cell("deadlines");
     this.sweep = new Sweep(this.loop, filed, catchUpMs);
-    const plans = options.destinations.map((each, row): DestinationPlan => {
-      const { name, slots, weight, backup } = each;
-      const addresses = this.addressesOf(plan.targets[row] ?? []);
-      const { threadCount } = plan.boardSize;
-      const warm = Math.ceil((each.warm - plan.thread) / threadCount); // its share of them
-      return { name, slots, weight, backup, addresses, warm: Math.max(0, warm) };
-    });
     this.destinations = new Destinations(
-      plans,
+      this.plansOf(plan.rows),
       board,
       plan.thread,
-      (on, members) => policyOf(options.policy, on, members),
+      makerOf(settings),
       this.sweep,
       {
         onOut: ({ name }, cause, retryMs) =>
@@ -138,9 +96,9 @@ export class DataThread {
         onBack: ({ name }) => link.tell({ kind: "destination-back", name }),
       },
       Math.random,
-      options.slowStartMs,
+      settings.slowStartMs,
     );
-    this.refusals = new Refusals(this.loop, options.refusalRecordsMax, (reason, count) =>
+    this.refusals = new Refusals(this.loop, settings.refusalRecordsMax, (reason, count) =>
       link.tell({ kind: "unlogged", reason, count }),
     );
     this.plane = this.planeUpon(board);
@@ -152,7 +110,7 @@ export class DataThread {
     const { c, plan, engine, plane } = this;
     if (c === null) return;
     plan.listeners.forEach((fd, index) => {
-      this.listening.push(acceptFrom(engine, c, fd, plan.options.backlogCount, plane, index));
+      this.listening.push(acceptFrom(engine, c, fd, plan.settings.backlogCount, plane, index));
     });
     plane.onWake(); // whoever had this number before may have been woken in vain
   }
@@ -187,19 +145,72 @@ export class DataThread {
 
   handle(command: ThreadCommand): void {
     switch (command.kind) {
-      case "addresses": {
-        const destination = this.destinations.at(command.row);
-        return this.destinations.setAddresses(destination, this.addressesOf(command.targets));
-      }
+      case "addresses":
       case "changed":
-        return this.destinations.onChanged(this.destinations.at(command.row));
+        return this.onRow(command.row, "targets" in command ? command.targets : null);
       case "cut":
-        return this.plane.cutDestination(command.row, "destination-down");
+        return cutDestination(this.plane.pairs, command.row, "destination-down");
+      case "ask": {
+        const { number, question } = command;
+        return this.link.tell({ kind: "answer", number, answer: this.answer(question) });
+      }
       case "drain":
+        this.refusesWaiting = true;
+        return this.drain();
+      case "hand-over":
         return this.drain();
       case "stop":
         return this.stop();
     }
+  }
+
+  /** A row may have been left before this came. @param targets null: what is on the board has changed. */
+  private onRow(row: number, targets: readonly Target[] | null): void {
+    const destination = this.destinations.find(row);
+    if (destination === null) return;
+    if (targets === null) this.destinations.onChanged(destination);
+    else this.destinations.setAddresses(destination, this.addressesOf(targets));
+  }
+
+  private answer(question: ThreadQuestion): ThreadAnswer {
+    const { plane, engine, loop } = this;
+    const { pairs, retiring } = plane;
+    switch (question.kind) {
+      case "turn":
+        return nothing;
+      case "change":
+        this.change(question);
+        return nothing;
+      case "forget": {
+        const numbers = unusedOf(pairs, question.rows);
+        for (const row of numbers) this.destinations.forget(row);
+        return { ...nothing, numbers };
+      }
+      case "list":
+        return { ...nothing, pairs: listPairs(pairs, engine, question.query, loop.now()) };
+      case "kill":
+        return { ...nothing, count: killPair(pairs, question.order) ? 1 : 0 };
+      case "candidates": {
+        const { row, countMax } = question;
+        return { ...nothing, numbers: retiring.candidates(pairs, row, countMax) };
+      }
+      case "retire": {
+        const { row, to, intervalMs } = question;
+        return { ...nothing, count: retiring.start(pairs, row, to, intervalMs, loop.now()) };
+      }
+    }
+  }
+
+  private change({ settings, rows, clients }: Present): void {
+    this.refusals.recordsMax = settings.refusalRecordsMax;
+    this.destinations.slowStartMs = settings.slowStartMs;
+    this.plane.change({
+      limits: settings,
+      hashes: settings.policy === "hash",
+      admission: this.admissionOf(settings, clients),
+    });
+    this.destinations.change(this.plansOf(rows), makerOf(settings), settings.policy);
+    this.plane.onDestinations();
   }
 
   /** What the kernel has queued is accepted first: a listener that closes resets it. */
@@ -222,7 +233,7 @@ export class DataThread {
     }
     this.stopListening();
     this.plane.pull(); // those that a batch still holds are not refused for want of a flush
-    this.plane.refuseNew();
+    if (this.refusesWaiting) this.plane.refuseNew();
     this.draining = true;
     if (this.plane.pairs.size === 0) this.link.tell({ kind: "empty" });
   }
@@ -277,12 +288,38 @@ export class DataThread {
     this.link.record(recordOf(pair, this.plan.startedAt));
   }
 
-  private admissionOf({ options, clients, boardSize, thread }: ThreadPlan): Admission | null {
-    const { allow, deny } = options;
+  private admissionOf(settings: Settings, clients: ClientsPlan | null): Admission | null {
+    const { allow, deny } = settings;
     const rules = allow.length + deny.length === 0 ? null : new AccessRules(allow, deny);
-    if (rules === null && clients === null) return null;
-    const { threadCount } = boardSize;
-    return new Admission(rules, clients && clientTable(options, threadCount, thread, clients));
+    const table = this.tableOf(settings, clients);
+    return rules === null && table === null ? null : new Admission(rules, table);
+  }
+
+  /** Who was let in before stays counted where it is: a table that is another one begins empty. */
+  private tableOf(settings: Settings, clients: ClientsPlan | null): ClientTable | null {
+    const limits = clientLimitsOf(settings);
+    if (clients === null) {
+      this.clients = null;
+    } else if (this.clients?.number === clients.number) {
+      this.clients.table.setLimits(limits);
+    } else {
+      const { thread, boardSize } = this.plan;
+      const { number, buffer, clientCountMax } = clients;
+      const size = { clientCountMax, threadCount: boardSize.threadCount };
+      this.clients = { number, table: new ClientTable(size, limits, thread, buffer) };
+    }
+    return this.clients?.table ?? null;
+  }
+
+  private plansOf(rows: readonly (RowPlan | null)[]): (DestinationPlan | null)[] {
+    const { thread, boardSize } = this.plan;
+    return rows.map((row) => {
+      if (row === null) return null;
+      const { generation, name, backup, isLeaving } = row;
+      const warm = Math.max(0, Math.ceil((row.warm - thread) / boardSize.threadCount)); // its share of them
+      const addresses = this.addressesOf(row.targets);
+      return { generation, name, backup, warm, addresses, isLeaving };
+    });
   }
 
   private addressesOf(targets: readonly Target[]): DialAddress[] {
@@ -291,18 +328,18 @@ export class DataThread {
 
   private planeUpon(board: Board): Plane {
     const { plan, link } = this;
-    const { options } = plan;
+    const { settings } = plan;
     return new Plane({
       engine: this.engine,
-      limits: options,
+      limits: settings,
       board,
       thread: plan.thread,
       destinations: this.destinations,
       sweep: this.sweep,
       loop: this.loop,
-      hashes: options.policy === "hash",
+      hashes: settings.policy === "hash",
       wantsClient: plan.wantsRecords,
-      admission: this.admissionOf(plan),
+      admission: this.admissionOf(settings, plan.clients),
       events: {
         onSettled: (pair) => {
           this.record(pair);
@@ -319,6 +356,12 @@ export class DataThread {
       },
     });
   }
+}
+
+const nothing: ThreadAnswer = { pairs: [], numbers: [], count: 0 };
+
+function makerOf({ policy }: Settings): PolicyMaker {
+  return (board, members) => policyOf(policy, board, members);
 }
 
 function raise(error: Error): never {

@@ -2,7 +2,7 @@
 // start, and tells the threads. Origin: IAWLB §10, whose status nobody set.
 import { Health, type HealthPlan } from "./control/health.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
-import type { DestinationOptions, Options } from "./control/options.ts";
+import type { DestinationOptions, Settings } from "./control/options.ts";
 import { bytesOf } from "./control/text.ts";
 import { State, type Board } from "./core/board.ts";
 import type { DialAddress } from "./core/engine.ts";
@@ -11,7 +11,7 @@ import { EventLoop } from "./core/loop.ts";
 import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import type { Libc } from "./linux/libc.ts";
-import type { ThreadCommand } from "./thread.ts";
+import type { ThreadCommand } from "./thread-plan.ts";
 
 /** Steps of a slow start, and the shortest of them. */
 const growStepCount = 50;
@@ -24,34 +24,39 @@ export interface WatchHost {
   tell(event: BalancerEvent): void;
 }
 
+/** A destination in its row. */
+export interface WatchedRow {
+  readonly generation: number;
+  readonly options: DestinationOptions;
+}
+
+interface Watched extends WatchedRow {
+  /** How it is checked, as one text. */
+  readonly key: string;
+  addresses: readonly DialAddress[];
+}
+
 export class Watch {
-  private readonly options: Options;
+  private settings: Settings;
   private readonly host: WatchHost;
   private readonly engine: BunEngine;
-  private readonly addresses: (readonly DialAddress[])[];
+  /** By row; null: the row is free, or its destination is not checked now. */
+  private readonly rows: (Watched | null)[] = [];
   private readonly health: Health;
   private growTimer: ReturnType<typeof setInterval> | null = null;
 
-  /** @param targets addresses of each destination, by row. */
-  constructor(
-    options: Options,
-    c: Libc | null,
-    targets: readonly (readonly Target[])[],
-    checkCountMax: number,
-    host: WatchHost,
-  ) {
+  constructor(settings: Settings, c: Libc | null, checkCountMax: number, host: WatchHost) {
     const { board } = host;
-    this.options = options;
+    this.settings = settings;
     this.host = host;
     this.engine = new BunEngine(c, (error) =>
       host.tell({ kind: "warning", message: `internal error in a health check: ${String(error)}` }),
     );
-    this.addresses = targets.map((each, row) => this.checked(row, each));
     this.health = new Health({
       engine: this.engine,
       loop: new EventLoop(() => performance.now()),
-      plans: options.destinations.map((each) => healthPlan(each, options)),
-      addressesOf: (row) => this.addresses[row] ?? [],
+      plans: [],
+      addressesOf: (row) => this.rows[row]?.addresses ?? [],
       // Clients who connect to the destination's own port say nothing of another one.
       provenAt: (row) => (this.isElsewhere(row) ? 0 : (board.provenAtMs[row] ?? 0)),
       isWaited: () => board.total("queued") > 0,
@@ -64,6 +69,36 @@ export class Watch {
     });
   }
 
+  /** Other settings from now on; what they change of a row's checks is for `set` to say. */
+  follow(settings: Settings, checkCountMax: number): void {
+    this.settings = settings;
+    this.health.checkCountMax = Math.max(1, checkCountMax);
+  }
+
+  /**
+   * What stands in a row now, and how it is checked. What its checks have found stays, as long as it is the same
+   * destination and is checked; without checks it is taken for well.
+   * @param to null: nobody stands there, or it is not to be checked.
+   */
+  set(row: number, to: WatchedRow | null, targets: readonly Target[]): void {
+    const before = this.rows[row] ?? null;
+    const plan = to === null ? null : healthPlan(to.options, this.settings);
+    const next = to && { ...to, key: JSON.stringify([to.options.healthPort, plan]) };
+    const isSame = before !== null && before.generation === next?.generation;
+    this.rows[row] = next && { ...next, addresses: this.checked(next.options, targets) };
+    if (isSame && before.key === next.key) return;
+    this.health.set(row, plan, isSame);
+    if (plan !== null && plan.intervalMs > 0) return;
+    if (this.release(row) && to !== null) this.tellBack(row);
+  }
+
+  /** It was under maintenance, and is new to its clients. */
+  onReady(row: number): void {
+    if (this.settings.slowStartMs === 0) return;
+    this.host.board.beginSlowStart(row, performance.now());
+    this.onBack();
+  }
+
   start(): void {
     this.health.start();
   }
@@ -74,7 +109,8 @@ export class Watch {
   }
 
   setTargets(row: number, targets: readonly Target[]): void {
-    this.addresses[row] = this.checked(row, targets);
+    const watched = this.rows[row] ?? null;
+    if (watched !== null) watched.addresses = this.checked(watched.options, targets);
   }
 
   /** Why the last check failed; "" = it did not. */
@@ -84,7 +120,7 @@ export class Watch {
 
   /** A destination is back: when it is to start slowly, its slots grow from now on. */
   onBack(): void {
-    const { slowStartMs } = this.options;
+    const { slowStartMs } = this.settings;
     if (slowStartMs === 0) return;
     const stepMs = Math.max(growMsMin, slowStartMs / growStepCount);
     this.growTimer ??= setInterval(() => this.grow(), stepMs);
@@ -96,7 +132,7 @@ export class Watch {
     let isGrowing = false;
     board.slowFromMs.forEach((fromMs, row) => {
       if (fromMs === 0) return;
-      if (board.growSlowStart(row, nowMs, this.options.slowStartMs)) isGrowing = true;
+      if (board.growSlowStart(row, nowMs, this.settings.slowStartMs)) isGrowing = true;
       this.host.send({ kind: "changed", row });
     });
     if (!isGrowing) this.stopGrowing();
@@ -117,24 +153,33 @@ export class Watch {
       this.host.tell({ kind: "destination-down", name: this.nameOf(row), cause });
     }
     this.host.send({ kind: "changed", row });
-    if (this.options.onDown === "close") this.host.send({ kind: "cut", row });
+    if (this.settings.onDown === "close") this.host.send({ kind: "cut", row });
   }
 
   private onRise(row: number): void {
-    const { board } = this.host;
-    if (board.stateOf(row) !== State.down) return;
-    board.clearFailures(row);
-    if (this.options.slowStartMs > 0) board.beginSlowStart(row, performance.now());
-    if (!board.changeState(row, State.down, State.up)) return;
+    if (this.release(row)) this.tellBack(row);
+  }
+
+  private tellBack(row: number): void {
     this.host.tell({ kind: "destination-back", name: this.nameOf(row) });
+  }
+
+  /** It is not down any more: its checks have passed, or there are none. @returns false when it was not. */
+  private release(row: number): boolean {
+    const { board } = this.host;
+    if (board.stateOf(row) !== State.down) return false;
+    board.clearFailures(row);
+    if (this.settings.slowStartMs > 0) board.beginSlowStart(row, performance.now());
+    if (!board.changeState(row, State.down, State.up)) return false;
     this.host.send({ kind: "changed", row });
     this.onBack();
+    return true;
   }
 
   /** Connects failed, checks pass: its trial need not wait, unless it accepts and resets, which a check cannot see. */
   private onPass(row: number, count: number): void {
     const { board } = this.host;
-    if (count < this.options.healthRise || board.stateOf(row) !== State.out) return;
+    if (count < this.settings.healthRise || board.stateOf(row) !== State.out) return;
     const isReset = faultCodes[board.lastFault[row] ?? 0] === "ECONNRESET";
     if (isReset || this.isElsewhere(row)) return;
     if (board.changeState(row, State.out, State.trial)) this.host.send({ kind: "changed", row });
@@ -142,31 +187,33 @@ export class Watch {
 
   /** Its checks go to another port than its clients. */
   private isElsewhere(row: number): boolean {
-    const { healthPort = 0, address } = this.options.destinations[row] ?? {};
+    const { healthPort = 0, address } = this.rows[row]?.options ?? {};
     return healthPort !== 0 && address?.kind === "tcp" && address.port !== healthPort;
   }
 
   /** Where it is checked. */
-  private checked(row: number, targets: readonly Target[]): DialAddress[] {
-    const port = this.options.destinations[row]?.healthPort ?? 0;
+  private checked(
+    { healthPort: port }: DestinationOptions,
+    targets: readonly Target[],
+  ): DialAddress[] {
     return targets.map((target) => {
       return this.engine.address(port === 0 || "path" in target ? target : { ...target, port });
     });
   }
 
   private nameOf(row: number): string {
-    return this.options.destinations[row]?.name ?? "";
+    return this.rows[row]?.options.name ?? "";
   }
 }
 
-function healthPlan(destination: DestinationOptions, options: Options): HealthPlan {
+function healthPlan(destination: DestinationOptions, settings: Settings): HealthPlan {
   const { healthMs, healthSend, healthExpect, healthHttp } = destination;
   const bytes = (text: string): Uint8Array | null => (text === "" ? null : bytesOf(text));
   return {
     intervalMs: healthMs,
-    timeoutMs: options.healthTimeoutMs,
-    fall: options.healthFall,
-    rise: options.healthRise,
+    timeoutMs: settings.healthTimeoutMs,
+    fall: settings.healthFall,
+    rise: settings.healthRise,
     send: bytes(healthSend),
     expect: bytes(healthExpect),
     http: healthHttp === "" ? null : healthHttp,

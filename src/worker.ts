@@ -8,7 +8,8 @@ import {
 } from "node:worker_threads";
 import { RecordRing, type RowRecord } from "./control/record-ring.ts";
 import { clockZeroMs, libc } from "./linux/libc.ts";
-import { DataThread, type ThreadCommand, type ThreadEvent, type ThreadPlan } from "./thread.ts";
+import { DataThread } from "./thread.ts";
+import type { ThreadCommand, ThreadEvent, ThreadPlan } from "./thread-plan.ts";
 
 /** What a Worker is given at its birth. */
 export interface WorkerData {
@@ -40,7 +41,8 @@ const thread = new DataThread(
   plan,
   {
     tell(event) {
-      if (event.kind === "stopped") tellLate();
+      // Records of rows that are forgotten are read before others get these rows.
+      if (event.kind === "stopped" || event.kind === "answer") tellLate();
       tell(event);
     },
     record(record) {

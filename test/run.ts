@@ -43,6 +43,8 @@ export interface SpawnOptions {
   readonly cwd?: string;
   /** A descriptor that gets stdout; it is not collected then. */
   readonly stdout?: number;
+  /** Descriptors that it finds from 3 on. */
+  readonly given?: readonly number[];
 }
 
 export const CLI = join(import.meta.dir, "..", "src", "cli.ts");
@@ -54,9 +56,15 @@ export async function spawnBalancer(
 ): Promise<RunningBalancer> {
   const command = options.command ?? [process.execPath, CLI];
   const child = Bun.spawn([...command, ...args], {
-    stdio: ["ignore", options.stdout ?? "pipe", "pipe"],
+    stdio: ["ignore", options.stdout ?? "pipe", "pipe", ...(options.given ?? [])],
     // As a user would start it: libraries must not see that `bun test` is running.
-    env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1", ...options.env },
+    env: {
+      ...process.env,
+      NODE_ENV: undefined,
+      NO_COLOR: "1",
+      IAWLB_ADMIN: "off", // unless the test is about it
+      ...options.env,
+    },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   const output = { lines: [] as string[], unended: "", stderr: "" };

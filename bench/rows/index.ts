@@ -19,10 +19,12 @@ import { systemCalls } from "./system-calls.ts";
 import { tail } from "./tail.ts";
 import { threads } from "./threads.ts";
 import { warm } from "./warm.ts";
+import { watched } from "./watched.ts";
 
 export const ROWS: readonly Row[] = [
   nothing,
   requests,
+  watched,
   connections,
   bulk,
   collections,

@@ -36,6 +36,8 @@ const pendingRecordsMax = 65_536;
 /** So many records are written at once, and no more than so many in one turn of the event loop. */
 const batchRecordsMax = 512;
 const flushMs = 100;
+/** So much is written to a pipe in one piece, whoever else writes to it. Source: pipe(7), PIPE_BUF. */
+const pieceSizeMax = 4_096;
 const closeMs = 1_000;
 
 /** Takes records for nothing and writes them soon, with one write outstanding at any time. */
@@ -53,6 +55,7 @@ export class AccessLog {
   /** No more is taken: a write has failed, or `close` was called. */
   private ended = false;
   private droppedCount = 0;
+  private isShared = false;
   private onIdle: (() => void) | null = null;
 
   /** @param onWarning is called once, when writing has failed for good. */
@@ -69,6 +72,11 @@ export class AccessLog {
   /** Records that were not written and will not be. */
   get dropped(): number {
     return this.droppedCount;
+  }
+
+  /** Another process writes its lines there as well: from now on whole lines are written in one piece each time. */
+  share(): void {
+    this.isShared = true;
   }
 
   /** Stores the record; O(1), writes nothing. */
@@ -120,7 +128,8 @@ export class AccessLog {
   private write(chunk: Uint8Array): void {
     this.writing = true;
     const rest = chunk.byteLength - this.chunkOutSize;
-    write(this.fd, chunk, this.chunkOutSize, rest, null, (error, size) => {
+    const size = this.isShared ? pieceSize(chunk, this.chunkOutSize) : rest;
+    write(this.fd, chunk, this.chunkOutSize, size, null, (error, size) => {
       this.writing = false;
       if (error !== null) this.onError(error);
       else this.onWritten(size);
@@ -156,6 +165,13 @@ export class AccessLog {
     this.pending = [];
     this.chunk = null;
   }
+}
+
+/** Bytes of the whole lines that fit into one piece; a line that is longer goes alone. */
+function pieceSize(chunk: Uint8Array, from: number): number {
+  if (chunk.byteLength - from <= pieceSizeMax) return chunk.byteLength - from;
+  const last = chunk.lastIndexOf(newline, from + pieceSizeMax - 1);
+  return (last >= from ? last : chunk.indexOf(newline, from)) + 1 - from;
 }
 
 /** One line with its end, in the format asked for; whatever a peer or a name brings in, it stays one line. */

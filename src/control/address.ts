@@ -49,16 +49,20 @@ export function isLoop(listen: Address, destination: Address): boolean {
   }
   if (listen.port !== destination.port || listen.port === 0) return false;
   if (listen.host === destination.host) return true;
-  return localFamilies(listen.host).some((family) =>
-    localFamilies(destination.host).includes(family),
-  );
+  return loopbackOf(destination.host).some((ip) => accepts(listen.host, ip));
 }
 
-/** The families in which a host is this machine's loopback or every interface; empty for all other hosts. */
-function localFamilies(host: string): readonly ("v4" | "v6")[] {
-  if (host === "*" || host === "localhost") return ["v4", "v6"];
-  if (host === "0.0.0.0" || (host.startsWith("127.") && isIPv4(host))) return ["v4"];
-  return host === "::" || host === "::1" ? ["v6"] : [];
+function accepts(host: string, ip: string): boolean {
+  if (host === "*" || host === "::") return true;
+  return host === "0.0.0.0" ? isIPv4(ip) : loopbackOf(host).includes(ip);
+}
+
+/** The addresses of this machine's loopback behind a host, as far as they are certain; each is one of its own. */
+function loopbackOf(host: string): readonly string[] {
+  if (host === "localhost" || host === "*") return ["127.0.0.1", "::1"];
+  if (host === "0.0.0.0") return ["127.0.0.1"];
+  if (host === "::") return ["::1"];
+  return host === "::1" || (isIPv4(host) && host.startsWith("127.")) ? [host] : [];
 }
 
 function acceptedForms(role: Role): string {

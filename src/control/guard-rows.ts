@@ -4,27 +4,66 @@ import type { Network } from "../core/access.ts";
 import { portMax } from "./address.ts";
 import { good, type Reading } from "./mistake.ts";
 import { formatNetworks, readNetworks } from "./network.ts";
-import { choice, count, countMax, duration, type Row } from "./option-row.ts";
-import type { Settings } from "./settings.ts";
+import { type AnyRow, choice, count, countMax, duration, text } from "./option-row.ts";
 import { readBytesText, readHttpPath } from "./text.ts";
-import { formatMaxAge, formatRate, readMaxAge, readRate } from "./value.ts";
+import { formatMaxAge, formatRate, rateMax, readMaxAge, readRate } from "./value.ts";
 
 const healthCountMax = 1_000;
-const downMeanings: readonly Settings["onDown"][] = ["keep", "close"];
-const refusalForms: readonly Settings["refuseBy"][] = ["reset", "fin"];
+const downMeanings = ["keep", "close"] as const;
+const refusalForms = ["reset", "fin"] as const;
 
-/** Nothing, or what `read` reads. */
-const networks = (text: string): Reading<readonly Network[]> =>
-  text === "" ? good([]) : readNetworks(text);
+/** Nothing, or a list. */
+const networks = {
+  read: (text: string): Reading<readonly Network[]> =>
+    text === "" ? good([]) : readNetworks(text),
+  write: formatNetworks,
+  schema: {
+    anyOf: [
+      { type: "string", pattern: networkPattern(true) },
+      { type: "array", items: { type: "string", pattern: networkPattern(false) } },
+    ],
+  },
+  native: "list",
+  repeats: true,
+} as const;
 
-export const guardRows: readonly Row[] = [
+/** For editors: the letters of networks, with commas between them or without. */
+function networkPattern(isList: boolean): string {
+  return `^[0-9a-fA-F:./[\\]${isList ? ", " : ""}]*$`;
+}
+
+const maxAge = {
+  read: readMaxAge,
+  write: formatMaxAge,
+  schema: {
+    anyOf: [
+      { const: 0 },
+      { type: "string", pattern: "^(0|[0-9]{1,15}(ms|s|m|h))((±|\\+-)[0-9]{1,2}%)?$" },
+    ],
+  },
+  native: "number",
+} as const;
+
+const rate = {
+  read: readRate,
+  write: formatRate,
+  schema: {
+    anyOf: [
+      { type: "number", minimum: 0, maximum: rateMax },
+      { type: "string", pattern: "^[0-9]{1,7}([.][0-9]{1,6})?(/[smh])?$" },
+    ],
+  },
+  native: "number",
+} as const;
+
+export const guardRows = [
   {
     name: "slow-start",
     key: "slowStartMs",
     placeholder: "TIME",
     initial: "0",
     help: "time over which a destination that is back gets its slots, or its share; 0 = at once",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "max-age",
@@ -32,8 +71,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "TIME[+-N%]",
     initial: "0",
     help: "age at which a connection is closed at its next quiet moment; 0 = never",
-    read: readMaxAge,
-    write: formatMaxAge,
+    ...maxAge,
   },
   {
     name: "health-interval",
@@ -41,7 +79,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "2s",
     help: "from one health check of a destination to the next; 0 = none",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "health-timeout",
@@ -49,7 +87,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "1s",
     help: "longest health check",
-    read: duration(1),
+    ...duration(1),
   },
   {
     name: "health-fall",
@@ -57,7 +95,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "3",
     help: "checks in a row that fail until a destination is down",
-    read: count(1, healthCountMax),
+    ...count(1, healthCountMax),
   },
   {
     name: "health-rise",
@@ -65,7 +103,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "2",
     help: "checks in a row that pass until it is back",
-    read: count(1, healthCountMax),
+    ...count(1, healthCountMax),
   },
   {
     name: "health-send",
@@ -73,7 +111,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "TEXT",
     initial: "",
     help: "bytes that a check sends, such as PING\\r\\n",
-    read: readBytesText,
+    ...text(readBytesText),
   },
   {
     name: "health-expect",
@@ -81,7 +119,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "TEXT",
     initial: "",
     help: "bytes that must be in the answer",
-    read: readBytesText,
+    ...text(readBytesText),
   },
   {
     name: "health-http",
@@ -89,7 +127,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "PATH",
     initial: "",
     help: "a check is GET PATH by HTTP; 200 to 399 is well",
-    read: readHttpPath,
+    ...text(readHttpPath, "^(/[!-~]*)?$"),
   },
   {
     name: "health-port",
@@ -97,7 +135,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "0",
     help: "port of the checks; 0 = the destination's",
-    read: count(0, portMax),
+    ...count(0, portMax),
   },
   {
     name: "on-down",
@@ -105,7 +143,7 @@ export const guardRows: readonly Row[] = [
     placeholder: downMeanings.join("|"),
     initial: "keep",
     help: "open connections of a destination that its checks take down",
-    read: choice(downMeanings),
+    ...choice(downMeanings),
   },
   {
     name: "max-per-client",
@@ -113,7 +151,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "0",
     help: "connections at once from one address; 0 = no limit",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
   {
     name: "rate-per-client",
@@ -121,8 +159,7 @@ export const guardRows: readonly Row[] = [
     placeholder: "N/s",
     initial: "0",
     help: "new connections from one address, per s, m or h; at once a second's worth, at least one; 0 = no limit",
-    read: readRate,
-    write: formatRate,
+    ...rate,
   },
   {
     name: "client-prefix6",
@@ -130,25 +167,23 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "64",
     help: "first bits of an IPv6 address that make one client",
-    read: count(1, 128),
+    ...count(1, 128),
   },
   {
     name: "allow",
     key: "allow",
     placeholder: "CIDR,...",
     initial: "",
-    help: "networks that may connect, and no others; the longest match of both lists counts",
-    read: networks,
-    write: formatNetworks,
+    help: "networks that may connect, and no others; the longest match of both lists counts; may be repeated",
+    ...networks,
   },
   {
     name: "deny",
     key: "deny",
     placeholder: "CIDR,...",
     initial: "",
-    help: "networks that may not connect",
-    read: networks,
-    write: formatNetworks,
+    help: "networks that may not connect; may be repeated",
+    ...networks,
   },
   {
     name: "refuse",
@@ -156,7 +191,7 @@ export const guardRows: readonly Row[] = [
     placeholder: refusalForms.join("|"),
     initial: "reset",
     help: "how a client is turned away that is over a limit or denied; fin: who sends all the same is reset",
-    read: choice(refusalForms),
+    ...choice(refusalForms),
   },
   {
     name: "refusal-lines",
@@ -164,6 +199,6 @@ export const guardRows: readonly Row[] = [
     placeholder: "N",
     initial: "100",
     help: "access lines for clients turned away, per second and thread; the rest is counted; 0 = all",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
-];
+] as const satisfies readonly AnyRow[];

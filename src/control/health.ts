@@ -43,15 +43,15 @@ interface HealthEvents {
 export interface HealthParts {
   readonly engine: Engine;
   readonly loop: Loop;
-  /** By row. */
-  readonly plans: readonly HealthPlan[];
+  /** By row; null: it is not checked. */
+  readonly plans: readonly (HealthPlan | null)[];
   /** None: its name does not resolve, and it is not checked now. */
   addressesOf(row: number): readonly DialAddress[];
   /** When real traffic has last connected, in ms of the loop's clock; 0 = never. */
   provenAt(row: number): number;
   /** Clients wait for any destination. */
   isWaited(): boolean;
-  /** Checks in flight at once. */
+  /** Checks in flight at once, to begin with. */
   readonly checkCountMax: number;
   readonly events: HealthEvents;
   /** In [0, 1). */
@@ -82,24 +82,29 @@ export class Health implements Round {
   readonly sweep: Sweep;
   readonly random: () => number;
   /** By row; null: it is not checked. */
-  private readonly subjects: readonly (Subject | null)[];
+  private readonly subjects: (Subject | null)[];
   /** Those that are due, the first come first. */
   private readonly due = new Set<Subject>();
   private readonly beginDue: Alarm;
   private inFlightCount = 0;
+  /** Checks in flight at once. */
+  checkCountMax: number;
+  private hasStarted = false;
 
   constructor(parts: HealthParts) {
     assert(parts.checkCountMax > 0, "health: no check may be made");
     this.parts = parts;
+    this.checkCountMax = parts.checkCountMax;
     this.random = parts.random ?? Math.random;
     this.sweep = new Sweep(parts.loop);
     this.beginDue = parts.loop.alarm(() => this.begin());
     this.subjects = parts.plans.map((plan, row) =>
-      plan.intervalMs > 0 ? new Subject(this, row, plan) : null,
+      isChecked(plan) ? new Subject(this, row, plan) : null,
     );
   }
 
   start(): void {
+    this.hasStarted = true;
     const subjects = this.subjects.filter((each) => each !== null);
     const spreadMs = Math.max(firstsMsMin, firstMs * subjects.length);
     subjects.forEach((each, index) => {
@@ -107,8 +112,29 @@ export class Health implements Round {
     });
   }
 
+  /**
+   * A row is checked otherwise from now on, or by another destination. Its next check is soon.
+   * @param plan null: it is not checked.
+   * @param isSame what is known of it by now holds still.
+   */
+  set(row: number, plan: HealthPlan | null, isSame: boolean): void {
+    const before = this.subjects[row] ?? null;
+    if (before !== null) {
+      this.due.delete(before);
+      if (before.close()) this.onOver();
+    }
+    const subject = isChecked(plan) ? new Subject(this, row, plan) : null;
+    if (before !== null && isSame) subject?.inherit(before);
+    this.subjects[row] = subject;
+    if (this.hasStarted) {
+      const spreadMs = Math.max(firstsMsMin, firstMs * this.subjects.length);
+      subject?.start(spreadMs, this.random());
+    }
+  }
+
   /** Ends all checks at once; nothing more is told. */
   close(): void {
+    this.hasStarted = false;
     this.beginDue.clear();
     this.due.clear();
     for (const each of this.subjects) each?.close();
@@ -142,7 +168,7 @@ export class Health implements Round {
   private begin(): void {
     let startCount = 0;
     for (const subject of this.due) {
-      if (this.inFlightCount >= this.parts.checkCountMax) return; // the next one that is over goes on
+      if (this.inFlightCount >= this.checkCountMax) return; // the next one that is over goes on
       if (startCount === startCountMax) return this.beginDue.set(endOfTurn);
       this.due.delete(subject);
       const check = subject.next();
@@ -152,6 +178,10 @@ export class Health implements Round {
       check.start();
     }
   }
+}
+
+function isChecked(plan: HealthPlan | null): plan is HealthPlan {
+  return plan !== null && plan.intervalMs > 0;
 }
 
 /** One destination. */
@@ -193,10 +223,22 @@ class Subject extends Expiring implements CheckEvents {
     this.round.sweep.file(this, this.dueAt);
   }
 
-  close(): void {
+  /** Ends its checks. @returns true when one was under way, whose place is free now. */
+  close(): boolean {
+    const { check } = this;
     this.round.sweep.remove(this);
-    this.check?.abort();
     this.check = null;
+    check?.abort();
+    return check !== null;
+  }
+
+  /** Goes on from what was known before its checks have changed. */
+  inherit(before: Subject): void {
+    Object.assign(this.counts, before.counts);
+    this.cause = before.cause;
+    this.isPassing = before.isPassing;
+    this.fallenAt = before.fallenAt;
+    this.failedAt = before.failedAt;
   }
 
   override onSweep(nowMs: number): number {

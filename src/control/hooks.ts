@@ -23,6 +23,8 @@ export type BalancerEvent =
   | { readonly kind: "destination-down"; readonly name: string; readonly cause: string }
   | { readonly kind: "listening"; readonly address: string }
   | { readonly kind: "draining"; readonly pairs: number; readonly waiting: number }
+  /** A successor accepts; what is open or waits here goes on. */
+  | { readonly kind: "handed-over" | "retired"; readonly pairs: number; readonly waiting: number }
   | { readonly kind: "drained"; readonly cut: number }
   | { readonly kind: "warning"; readonly message: string };
 

@@ -2,6 +2,7 @@
 
 import { createConsola, type LogObject } from "consola/core";
 import type { BalancerEvent } from "./hooks.ts";
+import type { Mistake } from "./mistake.ts";
 import type { LogLevel } from "./settings.ts";
 
 const levels: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };
@@ -34,34 +35,63 @@ export function tell(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** Tells of what has happened in the balancer. */
-export function report(event: BalancerEvent): void {
+export type Level = "info" | "warn" | "error";
+
+/** What has happened in a balancer, as a line. */
+export function wordsOf(event: BalancerEvent): string {
   switch (event.kind) {
     case "listening":
-      return info(`listening on ${event.address}`);
+      return `listening on ${event.address}`;
     case "destination-out":
-      return warning(
-        `destination ${event.name} is out: ${event.cause}, next try in ${inWords(event.retryMs)}`,
-      );
+      return `destination ${event.name} is out: ${event.cause}, next try in ${inWords(event.retryMs)}`;
     case "destination-down":
-      return warning(`destination ${event.name} is down: health check: ${event.cause}`);
+      return `destination ${event.name} is down: health check: ${event.cause}`;
     case "unlogged":
-      return warning(`${event.count} refused clients have no access line: ${event.reason}`);
+      return `${event.count} refused clients have no access line: ${event.reason}`;
     case "destination-back":
-      return info(`destination ${event.name} is back`);
+      return `destination ${event.name} is back`;
     case "queue-full":
-      return warning("queue is full: new clients are refused");
+      return "queue is full: new clients are refused";
     case "queue-clear":
-      return info("queue has room again");
+      return "queue has room again";
     case "local-fault":
-      return failure(`cannot dial, and no destination is to blame: ${event.cause}`);
+      return `cannot dial, and no destination is to blame: ${event.cause}`;
     case "draining":
-      return info(`draining: ${event.pairs} open go on, ${event.waiting} waiting refused`);
+      return `draining: ${event.pairs} open go on, ${event.waiting} waiting refused`;
+    case "handed-over":
+      return `handed over: ${event.pairs} open and ${event.waiting} waiting go on here`;
+    case "retired":
+      return `accepts no more: ${event.pairs} open and ${event.waiting} waiting go on`;
     case "drained":
-      return info(event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`);
+      return event.cut === 0 ? "drained: all have finished" : `drained: ${event.cut} cut off`;
     case "warning":
-      return warning(event.message);
+      return event.message;
   }
+}
+
+const eventLevels: Readonly<Record<BalancerEvent["kind"], Level>> = {
+  listening: "info",
+  "destination-out": "warn",
+  "destination-down": "warn",
+  unlogged: "warn",
+  "destination-back": "info",
+  "queue-full": "warn",
+  "queue-clear": "info",
+  "local-fault": "error",
+  draining: "info",
+  "handed-over": "info",
+  retired: "info",
+  drained: "info",
+  warning: "warn",
+};
+
+export function levelOf({ kind }: BalancerEvent): Level {
+  return eventLevels[kind];
+}
+
+/** A line for the operator. */
+export function say(level: Level, message: string): void {
+  logger[level](message);
 }
 
 export function warning(message: string): void {
@@ -74,6 +104,12 @@ export function info(message: string): void {
 
 export function failure(message: string): void {
   logger.error(message);
+}
+
+/** Mistakes in what was asked for, and where to read on. */
+export function printMistakes(mistakes: readonly Mistake[]): void {
+  for (const { message, hint } of mistakes) tell(hint === "" ? message : `${message}; ${hint}`);
+  tell("all options: iawlb --help");
 }
 
 function lineOf(entry: LogObject): string {

@@ -21,7 +21,17 @@ export type MistakeCode =
   | "duplicate-address"
   | "duplicate-name"
   | "loop"
-  | "not-here";
+  | "not-here"
+  | "unreadable"
+  | "bad-syntax"
+  | "unknown-key"
+  | "duplicate-key"
+  | "unknown-variable"
+  | "no-listener"
+  | "too-many-listeners"
+  | "duplicate-listener"
+  | "no-token"
+  | "warning";
 
 export interface Mistake {
   readonly code: MistakeCode;
@@ -31,6 +41,18 @@ export interface Mistake {
   readonly message: string;
   /** One line such as "did you mean --slots?", or "" when nothing is near. */
   readonly hint: string;
+  /** Where in a file it stands; not given for what stands in none. */
+  readonly at?: FilePlace;
+}
+
+/** A place in a file. */
+export interface FilePlace {
+  readonly file: string;
+  /** From 1; 0 = the file as a whole. */
+  readonly line: number;
+  readonly column: number;
+  /** `listener[0].slots`; "" = the whole. */
+  readonly path: string;
 }
 
 /** All mistakes of one command line, in the order of its arguments. */
@@ -80,6 +102,21 @@ export function mistakeIn(argument: string, fault: Fault): Mistake {
   return { code, argument, message, hint };
 }
 
+/** The same for what stands in a file: `file:line:column: listener[0].slots: problem; what is accepted`. */
+export function mistakeAt(at: FilePlace, fault: Fault): Mistake {
+  const { code, problem, accepted, suggestion } = fault;
+  const argument = placeText(at);
+  const message = `${argument}: ${problem}${accepted === "" ? "" : `; ${accepted}`}`;
+  const hint = suggestion === "" ? "" : `did you mean ${quote(suggestion).slice(1, -1)}?`;
+  return { code, argument, message, hint, at };
+}
+
+/** `file:line:column: listener[0].slots`. */
+export function placeText({ file, line, column, path }: FilePlace): string {
+  const where = line === 0 ? file : `${file}:${line}:${column}`;
+  return (path === "" ? where : `${where}: ${path}`).replace(unprintables, "?");
+}
+
 /** The user's own text inside a message: quoted, one line, no control characters, not without end. */
 export function quote(text: string): string {
   const short = text.length > quotedLengthMax ? `${text.slice(0, quotedLengthMax)}…` : text;
@@ -93,19 +130,36 @@ export function quote(text: string): string {
 export function nearest(text: string, candidates: readonly string[]): string {
   if (text.length > nearestLengthMax) return "";
   const wanted = text.toLowerCase().replaceAll("_", "-");
+  const best = nearestSlip(wanted, candidates);
+  if (best !== "" || wanted.length < 3) return best;
+  const sharesStart = (one: string): boolean => one.startsWith(wanted) || wanted.startsWith(one);
+  return candidates.find(sharesStart) ?? "";
+}
+
+/** @returns the candidate within one edit in three characters, or "". */
+export function nearestSlip(text: string, candidates: readonly string[]): string {
+  if (text.length > nearestLengthMax) return "";
   let best = "";
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+  let bestDistance = Math.max(1, Math.floor(text.length / 3)) + 1;
   for (const candidate of candidates) {
-    const distance = editDistance(wanted, candidate);
+    const distance = editDistance(text, candidate);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
     }
   }
-  if (best !== "" || wanted.length < 3) return best;
-  const sharesStart = (one: string): boolean => one.startsWith(wanted) || wanted.startsWith(one);
-  return candidates.find(sharesStart) ?? "";
+  return best;
 }
+
+/** What somebody may have meant by a name, in words. */
+export function nearby(name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  if (near !== "") return `did you mean ${near}?`;
+  const shown = known.slice(0, shownCountMax).join(", ");
+  return `known are ${shown}${known.length > shownCountMax ? ", …" : ""}`;
+}
+
+const shownCountMax = 10;
 
 /** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
 function editDistance(a: string, b: string): number {
@@ -137,3 +191,4 @@ const quotedLengthMax = 80;
 const nearestLengthMax = 40;
 /** What JSON leaves as it is although a terminal or a line reader acts on it. */
 const unprintable = /[\u007f-\u009f\u2028\u2029]/g;
+const unprintables = /[\p{Cc}\u2028\u2029]/gu;

@@ -3,8 +3,7 @@
 import { availableParallelism } from "node:os";
 import { guardRows } from "./guard-rows.ts";
 import { good, type Reading } from "./mistake.ts";
-import { count, countMax, duration, choice, type Row } from "./option-row.ts";
-import type { AccessLogFormat, EngineName, LogLevel, PolicyName, Settings } from "./settings.ts";
+import { type AnyRow, count, countMax, duration, choice } from "./option-row.ts";
 import { readCount } from "./value.ts";
 
 /** The largest number of connections opened ahead to one destination. */
@@ -13,14 +12,20 @@ export const warmCountMax = 1_024;
 const backlogCountMax = 65_535;
 const threadCountMax = 64;
 
-const policies: readonly PolicyName[] = ["pull", "round-robin", "random", "hash"];
-const formats: readonly AccessLogFormat[] = ["logfmt", "json", "haproxy", "off"];
-const levels: readonly LogLevel[] = ["error", "warn", "info", "debug"];
-const engines: readonly EngineName[] = ["bun", "libc"];
-const finMeanings: readonly Settings["queueFin"][] = ["keep", "leave"];
+const policies = ["pull", "round-robin", "random", "hash"] as const;
+const formats = ["logfmt", "json", "haproxy", "off"] as const;
+const levels = ["error", "warn", "info", "debug"] as const;
+const engines = ["bun", "libc"] as const;
+const finMeanings = ["keep", "leave"] as const;
 
 /** A count, or as many as there are processor cores for us. */
-function threads(text: string): Reading<number> {
+const threads = {
+  ...count(1, threadCountMax),
+  read: readThreads,
+  schema: { anyOf: [...count(1, threadCountMax).schema.anyOf, { const: "auto" }] },
+} as const;
+
+function readThreads(text: string): Reading<number> {
   if (text === "auto") return good(Math.min(threadCountMax, availableParallelism()));
   const reading = readCount(text, 1, threadCountMax);
   if (reading.fault === null) return reading;
@@ -28,14 +33,14 @@ function threads(text: string): Reading<number> {
   return { ...reading, fault: { ...reading.fault, accepted } };
 }
 
-export const optionRows: readonly Row[] = [
+export const optionRows = [
   {
     name: "slots",
     key: "slots",
     placeholder: "N",
     initial: "0",
     help: "connections at once per destination; 0 = no limit",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
   {
     name: "warm",
@@ -43,7 +48,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N",
     initial: "0",
     help: "connections opened ahead per destination, so that a freed slot need not wait for a connect",
-    read: count(0, warmCountMax),
+    ...count(0, warmCountMax),
   },
   {
     name: "policy",
@@ -51,7 +56,7 @@ export const optionRows: readonly Row[] = [
     placeholder: policies.join("|"),
     initial: "pull",
     help: "who is next: the least used, each in turn, the better of two drawn, or by client address",
-    read: choice(policies),
+    ...choice(policies),
   },
   {
     name: "threads",
@@ -59,7 +64,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N|auto",
     initial: "1",
     help: "data-plane threads; they share one queue and every limit; auto = one per core (Linux)",
-    read: threads,
+    ...threads,
   },
   {
     name: "engine",
@@ -67,7 +72,7 @@ export const optionRows: readonly Row[] = [
     placeholder: engines.join("|"),
     initial: "bun",
     help: "what moves the bytes: Bun's sockets, or the C library's epoll and splice (Linux)",
-    read: choice(engines),
+    ...choice(engines),
   },
   {
     name: "flush-count",
@@ -75,7 +80,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N",
     initial: "0",
     help: "arrivals handed out together; 0 = as many as destinations that can take one",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
   {
     name: "flush-time",
@@ -83,7 +88,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "0",
     help: "longest an arrival is held for others; 0 = to the end of this turn of the event loop",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "queue-max",
@@ -91,7 +96,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N",
     initial: "10000",
     help: "clients that may wait; one more is refused; 0 = none waits",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
   {
     name: "queue-timeout",
@@ -99,7 +104,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "15s",
     help: "longest wait for a destination; 0 = for ever",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "queue-fin",
@@ -107,7 +112,7 @@ export const optionRows: readonly Row[] = [
     placeholder: finMeanings.join("|"),
     initial: "keep",
     help: "a waiting client that has finished sending: keep its place, or take it as gone",
-    read: choice(finMeanings),
+    ...choice(finMeanings),
   },
   {
     name: "connect-timeout",
@@ -115,7 +120,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "5s",
     help: "longest connect to a destination; then another one is tried",
-    read: duration(1),
+    ...duration(1),
   },
   {
     name: "idle-timeout",
@@ -123,7 +128,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "1h",
     help: "a connection that moves no byte for this long is reset; 0 = never",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "half-close-timeout",
@@ -131,7 +136,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "30s",
     help: "the same once one side has finished sending; 0 = as --idle-timeout",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "answer-timeout",
@@ -139,7 +144,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "0",
     help: "longest from a client's first byte to its destination's first; 0 = off",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "cooldown",
@@ -147,7 +152,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "0",
     help: "rest of a slot after each connection; 0 = none",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "drain-timeout",
@@ -155,7 +160,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "TIME",
     initial: "30s",
     help: "how long open connections may go on after SIGTERM or SIGINT; 0 = cut at once",
-    read: duration(0),
+    ...duration(0),
   },
   {
     name: "backlog",
@@ -163,7 +168,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N",
     initial: "4096",
     help: "connections the kernel holds until they are accepted; net.core.somaxconn caps it",
-    read: count(1, backlogCountMax),
+    ...count(1, backlogCountMax),
   },
   {
     name: "max-connections",
@@ -171,7 +176,7 @@ export const optionRows: readonly Row[] = [
     placeholder: "N",
     initial: "0",
     help: "clients at once, waiting ones included; 0 = as many as the descriptor limit allows",
-    read: count(0, countMax),
+    ...count(0, countMax),
   },
   ...guardRows,
   {
@@ -180,7 +185,7 @@ export const optionRows: readonly Row[] = [
     placeholder: formats.join("|"),
     initial: "logfmt",
     help: "one line per connection on stdout",
-    read: choice(formats),
+    ...choice(formats),
   },
   {
     name: "log-level",
@@ -188,6 +193,9 @@ export const optionRows: readonly Row[] = [
     placeholder: levels.join("|"),
     initial: "info",
     help: "what is told on stderr",
-    read: choice(levels),
+    ...choice(levels),
   },
-];
+] as const satisfies readonly AnyRow[];
+
+/** Options of the whole program that are settings as well: in a file they stand above the listeners. */
+export const sharedNames: readonly string[] = ["access-log", "log-level"];

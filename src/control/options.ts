@@ -1,15 +1,25 @@
 // The command line (IAWLB §4): options and addresses in any order, all mistakes told at once.
 
-import { type Address, formatAddress, portMax, readAddress } from "./address.ts";
-import { bad, type Mistake, mistakeIn, nearest, OptionsError, quote } from "./mistake.ts";
+import { type Address, formatAddress, portMax } from "./address.ts";
+import { walk } from "./arguments.ts";
+import {
+  bad,
+  type Fault,
+  good,
+  type Mistake,
+  mistakeIn,
+  nearest,
+  OptionsError,
+} from "./mistake.ts";
 import type { Reading } from "./mistake.ts";
-import { type DestinationOptions, formatPlace, Places, suffixTable } from "./places.ts";
-import type { Row } from "./option-row.ts";
+import { type DestinationOptions, formatPlace, Places } from "./places.ts";
+import { suffixTable } from "./suffix.ts";
+import type { WordRow } from "./option-row.ts";
 import { optionRows } from "./option-rows.ts";
 import { DEFAULTS, optionTable, type Settings, settingsFrom } from "./settings.ts";
 import { formatDuration, readCount } from "./value.ts";
 
-export type { LogLevel } from "./settings.ts";
+export type { LogLevel, Settings } from "./settings.ts";
 export type { Address, DestinationOptions, Mistake };
 export { DEFAULTS, formatAddress, formatDuration, optionTable, OptionsError, suffixTable };
 
@@ -31,25 +41,24 @@ export function parseOptions(args: readonly string[]): Options {
   const listen = places.finish();
   if (listen === null || mistakes.length > 0) throw new OptionsError(mistakes);
   const settings = settingsFrom(given);
-  checkTogether(settings, mistakes);
+  const together = faultTogether(settings);
+  if (together !== null) mistakes.push(mistakeIn(`--${together.name}`, together.fault));
   const destinations = places.destinations(settings);
   if (mistakes.length > 0) throw new OptionsError(mistakes);
   return { ...settings, listen, destinations };
 }
 
-/** Options that are right each for itself, and wrong together. */
-function checkTogether(
-  { healthSend, healthExpect, healthHttp }: Settings,
-  mistakes: Mistake[],
-): void {
-  if (healthHttp === "" || healthSend + healthExpect === "") return;
+/** Options that are right each for itself, and wrong together. @returns the one to blame, and its fault. */
+export function faultTogether({
+  healthSend,
+  healthExpect,
+  healthHttp,
+}: Settings): { readonly name: string; readonly fault: Fault } | null {
+  if (healthHttp === "" || healthSend + healthExpect === "") return null;
   const other = healthSend === "" ? "--health-expect" : "--health-send";
-  const { fault } = bad(
-    "unexpected-argument",
-    `${other} stands beside it`,
-    "one way to check is accepted",
-  );
-  mistakes.push(mistakeIn("--health-http", fault));
+  const problem = `${other} stands beside it`;
+  const { fault } = bad("unexpected-argument", problem, "one way to check is accepted");
+  return { name: "health-http", fault };
 }
 
 /** What a program gives: settings as `Options` has them or as on the command line, addresses as texts or as objects. */
@@ -66,7 +75,15 @@ export type GivenOptions = { readonly [K in keyof Settings]?: Settings[K] | stri
  * @throws OptionsError with all mistakes.
  */
 export function readOptions(given: GivenOptions): Options {
-  const known = ["listen", "destinations", "libc", ...optionRows.map((row) => row.key)];
+  const known = [
+    "listen",
+    "destinations",
+    "libc",
+    "inheritance",
+    "modes",
+    "beside",
+    ...optionRows.map((row) => row.key),
+  ];
   const unknown = Object.keys(given).filter((key) => !known.includes(key));
   if (unknown.length > 0) throw new OptionsError(unknown.map((key) => unknownKey(key, known)));
   const args: string[] = [];
@@ -89,10 +106,8 @@ function unknownKey(key: string, known: readonly string[]): Mistake {
 }
 
 /** A value as it stands on the command line. */
-function textOf(row: Row, value: Settings[keyof Settings]): string {
-  if (typeof value === "string") return value;
-  if (row.placeholder === "TIME") return `${value}ms`;
-  return row.write === undefined ? String(value) : row.write(value as never); // a row's own value
+export function textOf(row: WordRow, value: unknown): string {
+  return typeof value === "string" ? value : row.write(value);
 }
 
 /**
@@ -108,76 +123,37 @@ export function parseDemoOptions(args: readonly string[]): { readonly port: numb
     mistakes.push(mistakeIn(argument, fault));
   });
   if (mistakes.length > 0) throw new OptionsError(mistakes);
-  return { port: given.get("port") ?? null };
+  const port = given.get("port");
+  return { port: typeof port === "number" ? port : null };
 }
 
-interface Readable<V> {
-  readonly name: string;
-  readonly read: (text: string) => Reading<V>;
+/**
+ * Reads the arguments of `iawlb upgrade`.
+ * @returns the process to upgrade, null = the one behind `admin`; "" = the only one that answers.
+ * @throws OptionsError with all mistakes, in the order of the arguments.
+ */
+export function parseUpgradeOptions(args: readonly string[]): {
+  readonly pid: number | null;
+  readonly admin: string;
+  readonly tokenFile: string;
+} {
+  const mistakes: Mistake[] = [];
+  const rows = [
+    { name: "pid", read: (text: string): Reading<number | string> => readCount(text, 1, pidMax) },
+    { name: "admin", read: (text: string): Reading<number | string> => good(text) },
+    { name: "token-file", read: (text: string): Reading<number | string> => good(text) },
+  ];
+  const given = walk(args, rows, mistakes, (argument) => {
+    const accepted = "upgrade takes --pid N or --admin ADDRESS";
+    const { fault } = bad("unexpected-argument", "is not needed", accepted);
+    mistakes.push(mistakeIn(argument, fault));
+  });
+  if (mistakes.length > 0) throw new OptionsError(mistakes);
+  const pid = given.get("pid");
+  const textOf = (name: string): string => String(given.get(name) ?? "");
+  const [admin, tokenFile] = [textOf("admin"), textOf("token-file")];
+  return { pid: typeof pid === "number" ? pid : null, admin, tokenFile };
 }
 
-/** Goes through the arguments once: @returns what the options gave, by name; notes what is wrong with them. */
-function walk<V>(
-  args: readonly string[],
-  rows: readonly Readable<V>[],
-  mistakes: Mistake[],
-  onPositional: (argument: string) => void,
-): ReadonlyMap<string, V> {
-  const given = new Map<string, V>();
-  const byName = new Map(rows.map((row) => [row.name, row]));
-  const end = args.includes("--") ? args.indexOf("--") : args.length;
-  for (let index = 0; index < end; index++) {
-    const argument = args[index] ?? "";
-    if (!argument.startsWith("-")) {
-      onPositional(argument);
-      continue;
-    }
-    const equals = argument.indexOf("=");
-    const option = equals < 0 ? argument : argument.slice(0, equals);
-    const next = equals < 0 && index + 1 < end ? (args[index + 1] ?? "") : null;
-    const row = option.startsWith("--") ? byName.get(option.slice(2)) : undefined;
-    if (row === undefined) {
-      const near = nearest(option.replace(/^-+/, ""), [...byName.keys(), "help", "version"]);
-      const suggestion = near === "" ? "" : `--${near}`;
-      const problem = `option ${quote(option)} is unknown`;
-      const { fault } = bad("unknown-option", problem, "iawlb --help lists them all", suggestion);
-      mistakes.push(mistakeIn(argument, fault));
-      if (next !== null && isValueOf(byName.get(near), next)) index++;
-      continue;
-    }
-    const separate = next !== null && !next.startsWith("--");
-    if (separate) index++;
-    const text = separate ? next : equals < 0 ? "" : argument.slice(equals + 1);
-    if (!separate && equals < 0 && row.read("").fault === null) {
-      mistakes.push(mistakeIn(argument, bad("missing-value", "a value is missing").fault));
-      continue;
-    }
-    const reading = readValue(row, separate ? `${argument} ${text}` : argument, text, mistakes);
-    if (reading.fault === null) given.set(row.name, reading.value);
-  }
-  for (const argument of args.slice(end + 1)) onPositional(argument);
-  return given;
-}
-
-function readValue<V>(
-  row: Readable<V>,
-  written: string,
-  text: string,
-  mistakes: Mistake[],
-): Reading<V> {
-  const reading = row.read(text);
-  if (reading.fault === null) return reading;
-  const { suggestion } = reading.fault;
-  const whole = suggestion === "" ? "" : `--${row.name} ${suggestion}`;
-  const missing = { code: "missing-value", problem: "a value is missing" } as const;
-  const fault = { ...reading.fault, suggestion: whole, ...(text === "" ? missing : {}) };
-  mistakes.push(mistakeIn(written, fault));
-  return reading;
-}
-
-/** Tells a mistyped option's value from the next address, so that one slip is one mistake. */
-function isValueOf(row: Readable<unknown> | undefined, text: string): boolean {
-  if (text.startsWith("-")) return false;
-  if (row !== undefined && row.read(text).fault === null) return true;
-  return readAddress(text.split(",")[0] ?? "", "listen").fault !== null;
-}
+/** The largest number of a process. Source: proc(5), pid_max. */
+const pidMax = 2 ** 22;

@@ -1,12 +1,9 @@
 // LISTEN and DEST...: reads a destination's suffixes and notes what cannot stand side by side (IAWLB §4, §7).
 
-import { type Address, formatAddress, isLoop, portMax, readAddress } from "./address.ts";
-import { bad, good, type Mistake, mistakeIn, nearest, quote, type Reading } from "./mistake.ts";
-import { countMax } from "./option-row.ts";
-import { warmCountMax } from "./option-rows.ts";
+import { type Address, formatAddress, isLoop, readAddress } from "./address.ts";
+import { bad, type Fault, type Mistake, mistakeIn, quote, type Reading } from "./mistake.ts";
 import type { HealthSettings, Settings } from "./settings.ts";
-import { readBytesText, readHttpPath } from "./text.ts";
-import { durationMsMax, formatDuration, readCount, readDuration } from "./value.ts";
+import { type Part, readPart, readSuffix, type Suffix, suffixes, withoutCommas } from "./suffix.ts";
 
 export interface DestinationOptions extends HealthSettings {
   /** `,name=TEXT`, else the address as the user wrote it. */
@@ -23,42 +20,25 @@ export interface DestinationOptions extends HealthSettings {
 }
 
 const destinationCountMax = 65_536;
-const weightMax = 256;
-const nameLengthMax = 128;
-
-const suffixes = [
-  { name: "slots", value: "N", help: "connections at once, instead of --slots" },
-  { name: "weight", value: "W", help: `its share, 1 to ${weightMax}; 1 if not given` },
-  { name: "warm", value: "N", help: "connections opened ahead, instead of --warm" },
-  { name: "backup", value: "", help: "serves only while no other destination is up" },
-  { name: "health-interval", value: "TIME", help: "instead of --health-interval" },
-  { name: "health-send", value: "TEXT", help: "instead of --health-send; \\x2c is a comma" },
-  { name: "health-expect", value: "TEXT", help: "instead of --health-expect" },
-  { name: "health-http", value: "PATH", help: "instead of --health-http" },
-  { name: "health-port", value: "N", help: "instead of --health-port" },
-  { name: "name", value: "TEXT", help: "its name in the logs; the address if not given" },
-] as const;
-
-const suffixNames = suffixes.map((suffix) => suffix.name);
-
-export interface SuffixTableRow {
-  readonly suffix: string;
-  readonly help: string;
-}
-
-/** The suffixes of `DEST` as help and README show them. */
-export function suffixTable(): readonly SuffixTableRow[] {
-  return suffixes.map(({ name, value, help }) => ({
-    suffix: value === "" ? `,${name}` : `,${name}=${value}`,
-    help,
-  }));
-}
-
 /** A destination before the options are known, which may stand after it; null: what the option says for all. */
 type Shared = Pick<DestinationOptions, "slots" | "warm" | keyof HealthSettings>;
 type Draft = Omit<DestinationOptions, keyof Shared> & {
   readonly [K in keyof Shared]: Shared[K] | null;
 };
+
+/** A place as a user wrote it, and how a fault in it, or in one part of it, is told. */
+export interface Written {
+  readonly text: string;
+  tell(fault: Fault, part?: string): Mistake;
+}
+
+/** How it is told that one of them is missing; with nothing when that is not its fault. */
+export type TellMissing = (key: "listen" | "destinations", fault: Fault) => readonly Mistake[];
+
+const argumentOf = (argument: string): Written => ({
+  text: argument,
+  tell: (fault) => mistakeIn(argument, fault),
+});
 
 /** Collects the positional arguments: the first is LISTEN, every other one a destination. */
 export class Places {
@@ -67,27 +47,34 @@ export class Places {
   private readonly byAddress = new Map<string, string>();
   private readonly byName = new Map<string, string>();
   private listen: Address | null = null;
-  private count = 0;
+  private hasListen = false;
+  private hasDestination = false;
 
   constructor(mistakes: Mistake[]) {
     this.mistakes = mistakes;
   }
 
   add(argument: string): void {
-    this.count++;
-    if (this.count === 1) this.addListen(argument);
-    else this.addDestination(argument);
+    if (this.hasListen) this.addDestination(argumentOf(argument));
+    else this.addListen(argumentOf(argument));
+  }
+
+  /** Takes for the one, or the other, what other places than the arguments say, if these said nothing. */
+  fill(listen: Written | null, destinations: readonly Written[]): void {
+    if (!this.hasListen && listen !== null) this.addListen(listen);
+    if (this.hasDestination) return;
+    for (const each of destinations) this.addDestination(each);
   }
 
   /** @returns where to listen, or null when that is missing or wrong, which is noted. */
-  finish(): Address | null {
-    if (this.count === 0) {
+  finish(tell: TellMissing = missing): Address | null {
+    if (!this.hasListen) {
       const accepted = "a port or address to listen on, such as 8080, is needed";
-      this.note("LISTEN", bad("no-listen", "missing", accepted));
+      this.mistakes.push(...tell("listen", bad("no-listen", "missing", accepted).fault));
     }
-    if (this.count < 2) {
+    if (!this.hasDestination) {
       const accepted = "at least one destination, such as 3001, is needed";
-      this.note("DEST", bad("no-destination", "missing", accepted));
+      this.mistakes.push(...tell("destinations", bad("no-destination", "missing", accepted).fault));
     }
     return this.listen;
   }
@@ -101,36 +88,51 @@ export class Places {
     }));
   }
 
-  private addListen(argument: string): void {
-    const comma = argument.startsWith("unix:") ? -1 : argument.indexOf(",");
+  addListen(written: Written): void {
+    this.hasListen = true;
+    const { text } = written;
+    const comma = text.startsWith("unix:") ? -1 : text.indexOf(",");
     if (comma < 0) {
-      const reading = readAddress(argument, "listen");
+      const reading = readAddress(text, "listen");
       if (reading.fault === null) this.listen = reading.value;
-      else this.note(argument, reading);
+      else this.mistakes.push(written.tell(reading.fault));
       return;
     }
     const problem = "the first address is the one to listen on and takes no suffix";
-    this.note(argument, bad("unexpected-suffix", problem, "", argument.slice(0, comma)));
+    const { fault } = bad("unexpected-suffix", problem, "", text.slice(0, comma));
+    this.mistakes.push(written.tell(fault));
   }
 
-  private addDestination(argument: string): void {
-    const draft = readDestination(argument, this.mistakes);
+  /** @param parts what stands beside the address, where it is not behind it in the text. */
+  addDestination(written: Written, parts?: readonly Part[]): void {
+    this.hasDestination = true;
+    const draft = readDestination(written, parts ?? null, this.mistakes);
     if (draft === null) return;
     const clash = this.clash(draft);
     if (clash !== null) {
-      this.note(argument, clash);
+      this.mistakes.push(written.tell(clash.fault));
       return;
     }
     this.drafts.push(draft);
-    this.byAddress.set(formatAddress(draft.address), argument);
-    this.byName.set(draft.name, argument);
+    this.byAddress.set(formatAddress(draft.address), written.text);
+    this.byName.set(draft.name, written.text);
   }
 
   /** @returns why the destination cannot stand beside what came before it, or null. */
-  private clash(draft: Draft): Reading<never> | null {
+  private clash(draft: Draft): { readonly fault: Fault } | null {
     if (this.listen !== null && isLoop(this.listen, draft.address)) {
       const problem = `is the listener ${formatAddress(this.listen)} itself`;
       return bad("loop", problem, "the address of another program is needed");
+    }
+    const { address, healthPort } = draft;
+    if (healthPort !== null && healthPort > 0) {
+      if (address.kind === "unix") {
+        return bad("bad-suffix", ",health-port stands at a unix socket", "it has no port");
+      }
+      if (this.listen !== null && isLoop(this.listen, { ...address, port: healthPort })) {
+        const problem = `,health-port is the listener ${formatAddress(this.listen)} itself`;
+        return bad("loop", problem, "the port of another program is needed");
+      }
     }
     const sameAddress = this.byAddress.get(formatAddress(draft.address));
     if (sameAddress !== undefined) {
@@ -146,25 +148,30 @@ export class Places {
     const accepted = `at most ${destinationCountMax} destinations are accepted`;
     return bad("too-many-destinations", "is one too many", accepted);
   }
-
-  private note(argument: string, reading: Reading<unknown>): void {
-    if (reading.fault !== null) this.mistakes.push(mistakeIn(argument, reading.fault));
-  }
 }
 
-/** Reads `ADDRESS[,slots=N][,weight=W][,warm=N][,backup][,name=TEXT]`; null when anything in it is wrong, which is noted. */
-function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
-  const [written = "", ...parts] = argument.split(",");
-  const before = mistakes.length;
-  const address = readAddress(written, "destination");
+const missing: TellMissing = (key, fault) => [
+  mistakeIn(key === "listen" ? "LISTEN" : "DEST", fault),
+];
+
+/** Reads `ADDRESS[,slots=N][,weight=W]…`; null when anything in it is wrong, which is noted. */
+function readDestination(
+  written: Written,
+  parts: readonly Part[] | null,
+  mistakes: Mistake[],
+): Draft | null {
+  const [before = "", ...behind] = written.text.split(",");
+  const text = parts === null ? before : written.text;
+  const count = mistakes.length;
+  const address = readDestinationAddress(text);
   if (address.fault !== null) {
     const { suggestion } = address.fault;
-    const whole = suggestion === "" ? "" : `${suggestion}${argument.slice(written.length)}`;
-    mistakes.push(mistakeIn(argument, { ...address.fault, suggestion: whole }));
+    const whole = suggestion === "" ? "" : `${suggestion}${written.text.slice(text.length)}`;
+    mistakes.push(written.tell({ ...address.fault, suggestion: whole }, "address"));
   }
   const seen = new Set<string>();
   const draft: Omit<Draft, "address"> = {
-    name: written,
+    name: text,
     slots: null,
     weight: 1,
     warm: null,
@@ -175,84 +182,30 @@ function readDestination(argument: string, mistakes: Mistake[]): Draft | null {
     healthHttp: null,
     healthPort: null,
   };
-  for (const part of parts) {
-    const reading = readSuffix(part, seen);
-    if (reading.fault !== null) mistakes.push(mistakeIn(argument, reading.fault));
+  const take = (reading: Reading<Partial<Draft>>, part?: string) => {
+    if (reading.fault !== null) mistakes.push(written.tell(reading.fault, part));
     else Object.assign(draft, reading.value);
-  }
+  };
+  if (parts === null) for (const suffix of behind) take(readSuffix(suffix, seen));
+  else for (const part of parts) take(readPart(...part), part[0]);
   if (asksForBytes(draft) && (draft.healthHttp ?? "") !== "") {
-    const problem = ",health-http stands beside ,health-send or ,health-expect";
+    const [comma, where] = parts === null ? [",", undefined] : ["", "health-http"];
+    const problem = `${comma}health-http stands beside ${comma}health-send or ${comma}health-expect`;
     const { fault } = bad("bad-suffix", problem, "one way to check is accepted");
-    mistakes.push(mistakeIn(argument, fault));
+    mistakes.push(written.tell(fault, where));
   }
-  if (address.value === null || mistakes.length > before) return null;
+  if (address.value === null || mistakes.length > count) return null;
   return { ...draft, address: address.value };
 }
 
-function readSuffix(suffix: string, seen: Set<string>): Reading<Partial<Draft>> {
-  const equals = suffix.indexOf("=");
-  const written = equals < 0 ? suffix : suffix.slice(0, equals);
-  const text = equals < 0 ? "" : suffix.slice(equals + 1);
-  const name = suffixNames.find((known) => known === written);
-  if (name === undefined) {
-    const near = nearest(written, suffixNames);
-    const value = near === "backup" ? "" : `=${text}`;
-    const suggestion = near === "" ? "" : `,${near}${value}`;
-    return bad(
-      "unknown-suffix",
-      `suffix ${quote(suffix)} is unknown`,
-      acceptedSuffixes,
-      suggestion,
-    );
-  }
-  if (seen.has(name)) return bad("bad-suffix", `,${name} stands twice`, "once is accepted");
-  seen.add(name);
-  if (name === "backup") {
-    if (equals < 0) return good({ backup: true });
-    return bad("bad-suffix", ",backup takes no value", "", ",backup");
-  }
-  if (text === "" && (equals < 0 || !mayBeEmpty.has(name))) {
-    return bad("missing-value", `,${name}= needs a value`, acceptedSuffixes);
-  }
-  const reading = readers[name](text);
-  if (reading.fault === null) return good({ [keys[name]]: reading.value });
-  const { suggestion } = reading.fault;
-  const fault = {
-    ...reading.fault,
-    problem: `,${name}: ${reading.fault.problem}`,
-    suggestion: suggestion === "" ? "" : `,${name}=${suggestion}`,
-  };
-  return { value: null, fault };
+/** Behind a comma suffixes begin, and a destination must be writable in either form. */
+function readDestinationAddress(text: string): Reading<Address> {
+  const comma = text.indexOf(",");
+  if (comma < 0) return readAddress(text, "destination");
+  const problem = "a comma cannot stand in an address";
+  const accepted = "what stands behind it in a text is a key of its own here";
+  return bad("bad-address", problem, accepted, text.slice(0, comma));
 }
-
-/** Nothing instead of what the option says. */
-const mayBeEmpty: ReadonlySet<string> = new Set(["health-send", "health-expect", "health-http"]);
-
-type SuffixName = Exclude<(typeof suffixNames)[number], "backup">;
-
-const keys: Readonly<Record<SuffixName, keyof Draft>> = {
-  slots: "slots",
-  weight: "weight",
-  warm: "warm",
-  "health-interval": "healthMs",
-  "health-send": "healthSend",
-  "health-expect": "healthExpect",
-  "health-http": "healthHttp",
-  "health-port": "healthPort",
-  name: "name",
-};
-
-const readers: Readonly<Record<SuffixName, (text: string) => Reading<number | string>>> = {
-  slots: (text) => readCount(text, 0, countMax),
-  weight: (text) => readCount(text, 1, weightMax),
-  warm: (text) => readCount(text, 0, warmCountMax),
-  "health-interval": (text) => readDuration(text, 0, durationMsMax),
-  "health-send": readBytesText,
-  "health-expect": readBytesText,
-  "health-http": readHttpPath,
-  "health-port": (text) => readCount(text, 0, portMax),
-  name: readName,
-};
 
 /** A destination that says how it is checked is not checked the other way that the options say. */
 function healthOf(draft: Draft, settings: Settings): HealthSettings {
@@ -273,24 +226,18 @@ function asksForBytes({ healthSend, healthExpect }: Omit<Draft, "address">): boo
 
 /** A destination as `Places` reads it. */
 export function formatPlace(each: Partial<DestinationOptions> & { address: Address }): string {
-  const suffixes = suffixNames.flatMap((name) => {
-    if (name === "backup") return each.backup === true ? [",backup"] : [];
-    const value = each[keys[name]];
-    if (value === undefined) return [];
-    const text = name === "health-interval" ? formatDuration(Number(value)) : String(value);
-    const comma = name === "health-http" ? "%2C" : "\\x2c";
-    return [`,${name}=${text.replaceAll(",", comma)}`];
+  const texts = suffixes.map((suffix: FormattedSuffix) => {
+    const value = each[suffix.key];
+    if (suffix.name === "backup") return value === true ? ",backup" : "";
+    if (value === undefined) return "";
+    return `,${suffix.name}=${withoutCommas(suffix.name, suffix.write(value))}`;
   });
-  return formatAddress(each.address) + suffixes.join("");
+  return formatAddress(each.address) + texts.join("");
 }
 
-/** A name is one word, of any script, so that it stands as it is in every log format. */
-function readName(text: string): Reading<string> {
-  if (text.length <= nameLengthMax && !/[\s\p{C}"\\=]/u.test(text)) return good(text);
-  const accepted = `at most ${nameLengthMax} characters without spaces, quotes, = and \\ are accepted`;
-  return bad("bad-value", `,name: ${quote(text)} is no name`, accepted);
+/** A suffix beside a value of its own key. */
+interface FormattedSuffix {
+  readonly name: Suffix["name"];
+  readonly key: Suffix["key"];
+  write(value: unknown): string;
 }
-
-const acceptedSuffixes = `accepted are ${suffixTable()
-  .map((row) => row.suffix)
-  .join(" ")}`;

@@ -41,9 +41,9 @@ export function planText(options: Options): string {
 }
 
 /** The same for programs: addresses as texts, everything else as the balancer gets it. */
-export function planJson(options: Options): string {
+export function planOf(options: Options) {
   const { listen, destinations, ...settings } = options;
-  const plan = {
+  return {
     listen: formatAddress(listen),
     destinations: destinations.map((each) => ({
       name: each.name,
@@ -62,7 +62,6 @@ export function planJson(options: Options): string {
     allow: formatNetworks(settings.allow),
     deny: formatNetworks(settings.deny),
   };
-  return JSON.stringify(plan, null, 2);
 }
 
 function listenWords(listen: Address): string {

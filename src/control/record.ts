@@ -23,6 +23,8 @@ const letters: Readonly<Record<CloseReason, string>> = {
   "client-rate": "P",
   drain: "K",
   shutdown: "K",
+  killed: "K",
+  rebalance: "L",
   error: "I",
 };
 
@@ -53,7 +55,7 @@ export function recordOf(pair: Pair, startedAt: number): RowRecord {
 /** The same with names, as the outside sees it. */
 export function withNames(
   record: RowRecord,
-  names: readonly string[],
+  nameOf: (row: number) => string,
   listeners: readonly string[],
 ): AccessRecord {
   const { listenerIndex, row, triedRows, ...rest } = record;
@@ -63,8 +65,8 @@ export function withNames(
     ...rest,
     client: rest.client === "" ? nameless : rest.client,
     listener,
-    destination: names[row] ?? "",
-    tried: triedRows.map((each) => names[each] ?? ""),
+    destination: nameOf(row),
+    tried: triedRows.map(nameOf),
   };
 }
 

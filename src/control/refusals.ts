@@ -9,7 +9,8 @@ const tellMs = 10_000;
 
 export class Refusals {
   private readonly loop: Loop;
-  private readonly recordsMax: number;
+  /** A second; 0 = all. */
+  recordsMax: number;
   private readonly tell: (reason: CloseReason, count: number) => void;
   private readonly counts = new Map<CloseReason, number>();
   private readonly alarm: Alarm;

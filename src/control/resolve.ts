@@ -26,12 +26,17 @@ export function isLiteral(host: string): boolean {
   return isIP(host.split("%")[0] ?? host) !== 0;
 }
 
+interface Name {
+  /** Destinations of it, by row. */
+  readonly rows: Set<number>;
+  /** As last found; null = it never had any. */
+  ips: readonly string[] | null;
+  isTold: boolean;
+}
+
 /** Keeps the addresses of destinations that are given by name. */
 export class Names {
-  /** Destinations of each name, by row. */
-  private readonly rows = new Map<string, number[]>();
-  /** Addresses of each name as last found; "" = it never had one. */
-  private readonly found = new Map<string, string>();
+  private readonly names = new Map<string, Name>();
   private readonly onAddresses: (row: number, ips: readonly string[]) => void;
   private readonly onWarning: (message: string) => void;
   private timer: ReturnType<typeof setInterval> | null = null;
@@ -42,29 +47,34 @@ export class Names {
     onAddresses: (row: number, ips: readonly string[]) => void,
     onWarning: (message: string) => void,
   ) {
-    names.forEach((name, row) => {
-      if (name === null) return;
-      const rows = this.rows.get(name) ?? [];
-      this.rows.set(name, rows);
-      rows.push(row);
-    });
     this.onAddresses = onAddresses;
     this.onWarning = onWarning;
+    names.forEach((name, row) => {
+      if (name !== null) this.add(row, name);
+    });
+  }
+
+  /** One more destination of a name: it gets the addresses that are known, or is looked up now. */
+  follow(row: number, name: string): void {
+    const entry = this.add(row, name);
+    if (entry.ips !== null) this.onAddresses(row, entry.ips);
+    else void this.lookUpOne(name, entry);
+  }
+
+  /** A destination has left its row. */
+  forget(row: number): void {
+    for (const [name, { rows }] of this.names) {
+      if (rows.delete(row) && rows.size === 0) this.names.delete(name);
+    }
   }
 
   /** Looks up each name once and gives its addresses to every destination of that name. */
   async lookUp(): Promise<void> {
-    const each = async ([name, rows]: [string, readonly number[]]): Promise<void> => {
-      const answer = await resolve(name);
-      if ("ips" in answer) this.use(name, answer.ips, rows);
-      else this.onUnresolved(name, answer.cause);
-    };
-    await Promise.all([...this.rows].map(each));
+    await Promise.all([...this.names].map(([name, entry]) => this.lookUpOne(name, entry)));
   }
 
   /** Looks them up again from time to time. */
   watch(): void {
-    if (this.rows.size === 0) return;
     this.timer = setInterval(() => void this.lookUp(), resolveMs);
     this.timer.unref();
   }
@@ -73,17 +83,31 @@ export class Names {
     if (this.timer !== null) clearInterval(this.timer);
   }
 
-  private use(name: string, ips: readonly string[], rows: readonly number[]): void {
-    const key = ips.toSorted().join(" "); // servers of names like to turn the order round
-    if (this.found.get(name) === key) return;
-    this.found.set(name, key);
-    for (const row of rows) this.onAddresses(row, ips);
+  private add(row: number, name: string): Name {
+    const entry = this.names.get(name) ?? { rows: new Set(), ips: null, isTold: false };
+    this.names.set(name, entry);
+    entry.rows.add(row);
+    return entry;
+  }
+
+  private async lookUpOne(name: string, entry: Name): Promise<void> {
+    const answer = await resolve(name);
+    if (this.names.get(name) !== entry) return; // nobody wants it any more
+    if ("ips" in answer) this.use(entry, answer.ips);
+    else this.onUnresolved(name, entry, answer.cause);
+  }
+
+  private use(entry: Name, ips: readonly string[]): void {
+    const key = (all: readonly string[]) => all.toSorted().join(" "); // servers of names like to turn the order round
+    if (entry.ips !== null && key(entry.ips) === key(ips)) return;
+    entry.ips = ips;
+    for (const row of entry.rows) this.onAddresses(row, ips);
   }
 
   /** The last good answer is kept; a name that never had one is told once. */
-  private onUnresolved(name: string, cause: string): void {
-    if (this.found.has(name)) return;
-    this.found.set(name, "");
+  private onUnresolved(name: string, entry: Name, cause: string): void {
+    if (entry.ips !== null || entry.isTold) return;
+    entry.isTold = true;
     this.onWarning(
       `the name ${name} does not resolve (${cause}); its destinations wait, it is looked up every ${resolveMs / 1000} s`,
     );

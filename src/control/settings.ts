@@ -3,13 +3,15 @@
 import { assert } from "../core/assert.ts";
 import type { Limits } from "../core/limits.ts";
 import type { Network } from "../core/access.ts";
-import type { Row } from "./option-row.ts";
+import type { Values } from "./arguments.ts";
+import type { WordRow } from "./option-row.ts";
 import { optionRows } from "./option-rows.ts";
+import { type ProgramSettings, programRows } from "./program-rows.ts";
 
-export type PolicyName = "pull" | "round-robin" | "random" | "hash";
+type PolicyName = "pull" | "round-robin" | "random" | "hash";
 export type AccessLogFormat = "logfmt" | "json" | "haproxy" | "off";
 export type LogLevel = "error" | "warn" | "info" | "debug";
-export type EngineName = "bun" | "libc";
+type EngineName = "bun" | "libc";
 
 /** How a destination is checked; per destination as well. */
 export interface HealthSettings {
@@ -58,9 +60,10 @@ export interface Settings extends Limits, HealthSettings {
 }
 
 /** Every setting: what was given under an option's name, and the default of the others. */
-export function settingsFrom(given: ReadonlyMap<string, Settings[keyof Settings]>): Settings {
+export function settingsFrom(given: Values): Settings {
   const values = optionRows.map((row) => [row.key, given.get(row.name) ?? initialOf(row)]);
-  // The table has one row per setting (tested), and each row reads the type of its own key.
+  // The table has one row per setting (tested), each row reads the type of its own key (checked by its type), and
+  // what is given was read by the rows.
   return Object.fromEntries(values) as Settings;
 }
 
@@ -74,9 +77,27 @@ export interface OptionTableRow {
   readonly help: string;
 }
 
+/** What the whole program runs by: what was given under an option's name, and the default of the others. */
+export function programFrom(given: Values): ProgramSettings {
+  const settings = settingsFrom(given);
+  const value = (name: string) => {
+    const row = programRows.find((each) => each.name === name);
+    assert(row !== undefined, "an option of the program is in its table");
+    return given.get(name) ?? initialOf(row);
+  };
+  return {
+    admin: value("admin") as ProgramSettings["admin"], // what its row reads
+    adminTokenFile: value("admin-token-file") as string, // likewise
+    accessLog: settings.accessLog,
+    logLevel: settings.logLevel,
+    watch: value("watch") === true,
+    upgradeMs: value("upgrade-timeout") as number, // likewise
+  };
+}
+
 /** The options in the order and the words in which help and README show them. */
 export function optionTable(): readonly OptionTableRow[] {
-  return optionRows.map((row) => ({
+  return [...optionRows, ...programRows].map((row) => ({
     option: `--${row.name}`,
     placeholder: row.placeholder,
     default: row.initial === "" ? '""' : row.initial, // as a shell takes it
@@ -84,7 +105,7 @@ export function optionTable(): readonly OptionTableRow[] {
   }));
 }
 
-function initialOf(row: Row): Settings[keyof Settings] {
+function initialOf(row: Pick<WordRow, "initial" | "read">): unknown {
   const reading = row.read(row.initial);
   assert(reading.fault === null, "a default is a value its own option accepts");
   return reading.value;

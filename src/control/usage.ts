@@ -2,18 +2,24 @@
 
 import { optionTable, suffixTable } from "./options.ts";
 
-export type CommandName = "serve" | "check" | "demo";
+export type CommandName = "serve" | "check" | "upgrade" | "demo" | "top" | "explain";
 
 export const commandHelp: Readonly<Record<CommandName, string>> = {
   serve: "listen and pass connections on (the default)",
   check: "say what would run, or what is wrong, and run nothing",
+  upgrade: "have a running balancer replaced by the program that is now in its place",
   demo: "three small HTTP destinations with the balancer in front of them",
+  top: "a running balancer in this terminal, once a second",
+  explain: "what a word or the letters of an access line mean, and what to do",
 };
 
 const synopsis: Readonly<Record<CommandName, string>> = {
-  serve: "iawlb [serve] [options] LISTEN DEST...",
-  check: "iawlb check [--json] [options] LISTEN DEST...",
+  serve: "iawlb [serve] [options] LISTEN DEST...\n       iawlb [serve] --config FILE [options]",
+  check: "iawlb check [options] LISTEN DEST...\n       iawlb check --config FILE [options]",
+  upgrade: "iawlb upgrade [--pid N | --admin ADDRESS [--token-file FILE]]",
   demo: "iawlb demo [--port N]",
+  top: "iawlb top [--admin ADDRESS] [--token-file FILE] [--once]",
+  explain: "iawlb explain [--json] [CODE...]",
 };
 
 const examples: Readonly<Record<CommandName, readonly (readonly [string, string])[]>> = {
@@ -30,39 +36,92 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
   check: [
     ["iawlb check --slots 4 8080 3001 3002", "exit code 0, or 2 with every mistake"],
     ["iawlb check --json 8080 3001", "the same for programs"],
+    ["iawlb check --print 8080 3001", "as a file, with where each value came from"],
   ],
+  upgrade: [["iawlb upgrade", "as SIGUSR2 does; exit code 0 once the new one serves"]],
   demo: [
     ["iawlb demo", "on port 8080 if it is free, else on any free one"],
     ["iawlb demo --port 9000", "on port 9000"],
   ],
+  top: [
+    ["iawlb top", "the one that runs"],
+    ["iawlb top --admin 127.0.0.1:9090 --once", "one table in plain lines, and the end"],
+  ],
+  explain: [
+    ["iawlb explain", "all of them, a line each"],
+    ["iawlb explain queue-timeout sQ ECONNREFUSED", "a reason, a state, and why a connect failed"],
+  ],
 };
 
-/** The help of one command, or of the whole program for null. */
-export function usageText(command: CommandName | null, version: string): string {
+/** Options of commands that run no balancer of their own. */
+const ownOptions: Partial<Record<CommandName, readonly (readonly [string, string])[]>> = {
+  demo: [["--port N", "port to listen on; 0 picks one"]],
+  upgrade: [
+    ["--pid N", "the process to upgrade; else the one that runs"],
+    ["--admin ADDRESS", "unix:PATH, HOST:PORT or PORT of the program; else the one that runs"],
+    ["--token-file FILE", "the token, where the program asks for one"],
+  ],
+  top: [
+    ["--admin ADDRESS", "unix:PATH, HOST:PORT or PORT of the program; else the one that runs"],
+    ["--token-file FILE", "the token, where the program asks for one"],
+    ["--once", "one table in plain lines, and the end"],
+    [
+      "",
+      "keys: up, down or k, j select; s sorts; d drain, r ready, m maintenance; l the next listener; q ends",
+    ],
+  ],
+  explain: [["--json", "print the answer as JSON"]],
+};
+
+/**
+ * The help of one command, or of the whole program for null.
+ * @param verbs those that steer a program that runs, with their help.
+ */
+export function usageText(
+  command: CommandName | null,
+  version: string,
+  verbs: readonly { readonly name: string; readonly help: string }[] = [],
+): string {
   const title = `iawlb ${version}, It Actually Works Load Balancer`;
   if (command === null) {
     const usage = `Usage: ${Object.values(synopsis).join("\n       ")}`;
     const commands = Object.entries(commandHelp).map(([name, help]) => columns(name, help));
-    return sections(title, usage, block("Commands:", commands), ...serveSections("serve"), ends);
+    const steering = block(
+      "Commands for a program that runs (iawlb COMMAND --help says more):",
+      verbs.map(({ name, help }) => columns(name, help)),
+    );
+    const blocks = [block("Commands:", commands), ...(verbs.length === 0 ? [] : [steering])];
+    return sections(title, usage, ...blocks, ...serveSections("serve"), ends);
   }
   const head = `${title}\n${commandHelp[command]}`;
   const usage = `Usage: ${synopsis[command]}`;
-  if (command !== "demo") return sections(head, usage, ...serveSections(command), ends);
-  const options = block("Options:", [columns("--port N", "port to listen on; 0 picks one"), flags]);
-  return sections(head, usage, options, exampleBlock("demo"));
+  const own = ownOptions[command];
+  if (own === undefined) return sections(head, usage, ...serveSections(command), ends);
+  const rows = own.map(([term, explanation]) => columns(term, explanation));
+  return sections(head, usage, block("Options:", [...rows, flags]), exampleBlock(command));
 }
 
 /** What is said to someone who gave no argument at all. */
 export function shortUsage(): string {
-  return `Usage: ${synopsis.serve}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
+  const [first = ""] = synopsis.serve.split("\n");
+  return `Usage: ${first}\nFor example: iawlb 8080 3001 3002\nAll of it: iawlb --help`;
 }
 
 function serveSections(command: CommandName): string[] {
   const suffixes = suffixTable().map((row) => columns(row.suffix, row.help));
   const options = optionTable().map((row) =>
-    columns(`${row.option} ${row.placeholder}`, `${row.help} (default${together}${row.default})`),
+    columns(
+      `${row.option} ${row.placeholder}`.trimEnd(),
+      `${row.help} (default${together}${row.default})`,
+    ),
   );
-  if (command === "check") options.push(columns("--json", "say it as JSON, on stdout"));
+  if (command === "check") {
+    options.push(
+      columns("--json", "print the answer as JSON"),
+      columns("--print", "print it as a file, with where each value came from"),
+      columns("--strict", "what is allowed and hardly meant is a mistake, too"),
+    );
+  }
   return [
     block("LISTEN is where clients come in:", [
       columns("8080", "every interface, IPv6 and IPv4; port 0 picks one"),
@@ -77,6 +136,10 @@ function serveSections(command: CommandName): string[] {
       ...options,
       flags,
     ]),
+    block("Every option is IAWLB_NAME in the environment, too:", [
+      columns("IAWLB_SLOTS=4", "is --slots 4, unless that is given; a file counts less"),
+      columns("IAWLB_LISTEN", "and IAWLB_DESTINATIONS, spaces between, are the addresses"),
+    ]),
     exampleBlock(command),
   ];
 }
@@ -86,16 +149,16 @@ function exampleBlock(command: CommandName): string {
   return block("Examples:", lines);
 }
 
-function sections(...texts: readonly string[]): string {
+export function sections(...texts: readonly string[]): string {
   return texts.join("\n\n");
 }
 
-function block(title: string, lines: readonly string[]): string {
+export function block(title: string, lines: readonly string[]): string {
   return [title, ...lines].join("\n");
 }
 
 /** Term and explanation side by side; a long term has its line to itself, a long explanation is wrapped. */
-function columns(term: string, explanation: string): string {
+export function columns(term: string, explanation: string): string {
   const lines = wrap(explanation, lineWidth - termWidth);
   const indent = " ".repeat(termWidth);
   const first = `  ${term}`;
@@ -129,9 +192,10 @@ const flags = [columns("-h, --help", "this text"), columns("-v, --version", "the
 const ends = block("Signals and exit codes:", [
   columns("SIGTERM, SIGINT", "accept no more, refuse who waits, let the rest finish, exit"),
   columns("the second of them", "ends at once, with 143 or 130"),
-  columns("SIGHUP", "is ignored"),
+  columns("SIGHUP", "reads the configuration again and applies what has changed"),
   columns("SIGUSR1", "says everything that is counted, as one line of JSON on stderr"),
+  columns("SIGUSR2", "hands over to a new process of the program, without a lost connection"),
   columns("0", "done"),
-  columns("1", "cannot run: the address cannot be had"),
-  columns("2", "mistakes in the arguments, each named"),
+  columns("1", "an address cannot be had; of other commands: not done"),
+  columns("2", "mistakes in the arguments or the file, each named"),
 ]);

@@ -74,7 +74,8 @@ export function formatRate(rate: number): string {
   return `${rate}/s`;
 }
 
-const rateMax = 1_000_000;
+/** New connections of one client, per second. */
+export const rateMax = 1_000_000;
 
 /** `512B`, `64KiB`, `1MiB`, `1GiB`, or plain `0`; in bytes. */
 export function readSize(text: string, bytesMin: number, bytesMax: number): Reading<number> {

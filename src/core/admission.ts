@@ -11,6 +11,8 @@ export interface Admitted {
   readonly client: string;
   /** −1 = it is not counted. */
   clientEntry: number;
+  /** Who has let it in and counts it out; null = nobody counts it. */
+  admission: Admission | null;
 }
 
 export class Admission {
@@ -39,6 +41,7 @@ export class Admission {
     if (entry === refusedByCount) return "client-limit";
     if (entry === refusedByRate) return "client-rate";
     admitted.clientEntry = entry;
+    admitted.admission = this;
     return null;
   }
 
@@ -46,5 +49,6 @@ export class Admission {
     if (admitted.clientEntry < 0) return;
     this.clients?.leave(admitted.clientEntry);
     admitted.clientEntry = -1;
+    admitted.admission = null;
   }
 }

@@ -33,10 +33,13 @@ const rowColumns = [
   "failures",
   "outCount",
   "lastFault",
+  "closeAt",
 ] as const;
 
 /** Columns of times, one row per destination. */
 const doublesPerRow = 4;
+/** The longest from one pair that is closed for others to the next. */
+export const closeMsMax = 3_600_000;
 /** The share of weight 1. */
 export const fullShare = 100;
 
@@ -77,6 +80,8 @@ export class Board {
   /** Why the last connect failed: a place in `faultCodes`. */
   readonly lastFault: Int32Array;
   readonly resolved: Int32Array;
+  /** When its next pair may be closed for others, in ms of the balancer's clock, modulo 2^32; 0 = nobody has asked. */
+  readonly closeAt: Int32Array;
   /** When a slot was freed that is on its way to another thread, in ms of the balancer's clock. */
   readonly freedAtMs: Float64Array;
   /** When a slow start began, in ms of the balancer's clock; 0 = none is under way. */
@@ -137,6 +142,7 @@ export class Board {
     this.failures = next(rows);
     this.outCount = next(rows);
     this.lastFault = next(rows);
+    this.closeAt = next(rows);
     this.machine = next(machineNames.length);
     this.freeBits = next(wordCount);
     this.held = Array.from({ length: threadCount }, () => next(rows));
@@ -150,14 +156,64 @@ export class Board {
     };
   }
 
-  /** Writes what a destination is to a new board. @param resolved it has an address. */
-  fill(row: number, slots: number, weight: number, resolved: boolean): void {
+  /** Writes what a destination is to a row that is new or free. @param resolved it has an address. */
+  fill(row: number, slots: number, weight: number, resolved: boolean, enabled = true): void {
     this.slots[row] = slots;
     this.slotsFull[row] = slots;
     this.share[row] = weight * fullShare;
     this.weight[row] = weight;
-    this.enabled[row] = 1;
+    this.enabled[row] = enabled ? 1 : 0;
     if (resolved) this.setResolved(row, true);
+  }
+
+  /** Its slots and its weight change while it serves; one that starts slowly goes on from where it is. */
+  resize(row: number, slots: number, weight: number): void {
+    const { memory } = this;
+    const now = this.slots[row] ?? 0;
+    const isSlow = (this.slowFromMs[row] ?? 0) > 0;
+    const isPart = isSlow && slots > 0 && now > 0;
+    this.slotsFull[row] = slots;
+    this.weight[row] = weight;
+    memory.store(this.slots, row, isPart ? Math.min(now, slots) : slots);
+    if (!isSlow) memory.store(this.share, row, weight * fullShare);
+    this.markFree(row);
+  }
+
+  /** Whether it gets new connections; set by the control plane. */
+  setEnabled(row: number, enabled: boolean): void {
+    this.memory.store(this.enabled, row, enabled ? 1 : 0);
+    this.addTotal("changes", 1);
+    if (enabled) this.markFree(row);
+  }
+
+  /** Nobody has anything of this row any more: it is as on a new board. */
+  clear(row: number): void {
+    assert(this.memory.load(this.used, row) === 0, "board: a row in use is cleared");
+    for (const name of rowColumns) this.memory.store(this[name], row, 0);
+    for (const times of [this.retryAtMs, this.freedAtMs, this.slowFromMs, this.provenAtMs]) {
+      times[row] = 0;
+    }
+    for (let each = 0; each < this.size.threadCount; each += 1) this.thread(each).clear(row);
+  }
+
+  /** From now on pairs of it may be closed, each a while after the one before. */
+  startClosing(row: number, nowMs: number): void {
+    const at = this.memory.load(this.closeAt, row);
+    const waitMs = (at - Math.floor(nowMs)) | 0;
+    const isUnderWay = at !== 0 && waitMs > 0 && waitMs <= closeMsMax;
+    if (!isUnderWay) this.memory.store(this.closeAt, row, Math.floor(nowMs));
+  }
+
+  /** Asks for the turn to close a pair of it, `intervalMs` after the last over all threads. @returns ms to wait; 0: now. */
+  waitToClose(row: number, nowMs: number, intervalMs: number): number {
+    const now = Math.floor(nowMs);
+    for (;;) {
+      const at = this.memory.load(this.closeAt, row);
+      const waitMs = (at - now) | 0;
+      if (waitMs > 0) return waitMs;
+      const next = now + intervalMs;
+      if (this.memory.compareExchange(this.closeAt, row, at, next) === at) return 0;
+    }
   }
 
   /** The numbers that thread `index` writes and everybody reads. */
@@ -264,7 +320,7 @@ export class Board {
   growSlowStart(row: number, nowMs: number, slowStartMs: number): boolean {
     const fromMs = this.slowFromMs[row] ?? 0;
     if (fromMs === 0) return false;
-    const part = Math.min(1, Math.max(0, (nowMs - fromMs) / slowStartMs));
+    const part = slowStartMs === 0 ? 1 : Math.min(1, Math.max(0, (nowMs - fromMs) / slowStartMs));
     if (part === 1) this.slowFromMs[row] = 0;
     this.growTo(row, part);
     return part < 1;

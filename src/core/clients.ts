@@ -53,7 +53,7 @@ export class ClientTable {
   readonly buffer: SharedArrayBuffer;
   /** Clients that can be known at once. */
   readonly capacity: number;
-  private readonly limits: ClientLimits;
+  private limits: ClientLimits;
   private readonly thread: number;
   private readonly header: Int32Array;
   /** By bucket: its first entry, 0 = none. */
@@ -79,9 +79,9 @@ export class ClientTable {
 
   private readonly address = new Int32Array(4);
   private readonly mask6: Int32Array;
-  private readonly tokenMs: number;
+  private tokenMs = 0;
   /** How far `fullAtMs` may be ahead of a client that is admitted. */
-  private readonly aheadMsMax: number;
+  private aheadMsMax = 0;
   /** Looks at the lock until we give up; without naps, once it was in vain. */
   private lookCount = lookCountMax;
   /** Entries that have been left while the lock could not be had. */
@@ -110,9 +110,7 @@ export class ClientTable {
     this.capacity = clientCountMax;
     this.limits = limits;
     this.thread = thread;
-    this.tokenMs = limits.ratePerSecond === 0 ? 0 : 1_000 / limits.ratePerSecond;
-    // Less the token that is taken; a ten-thousandth more, as sums of times are rounded.
-    this.aheadMsMax = this.tokenMs * (Math.max(1, limits.ratePerSecond) - 1 + 1e-4);
+    this.setLimits(limits);
     this.mask6 = Int32Array.from([0, 32, 64, 96], (bit) => maskOf(limits.prefix6 - bit));
     this.header = new Int32Array(this.buffer, 0, headerLength);
     this.fullAtMs = new Float64Array(this.buffer, 4 * headerLength, entries);
@@ -134,6 +132,14 @@ export class ClientTable {
     if (buffer === undefined) {
       this.header.set(crypto.getRandomValues(new Int32Array(2)), key0At);
     }
+  }
+
+  /** Other numbers from now on; what makes a client stays the same: `prefix6` is that of the table. */
+  setLimits(limits: ClientLimits): void {
+    this.limits = limits;
+    this.tokenMs = limits.ratePerSecond === 0 ? 0 : 1_000 / limits.ratePerSecond;
+    // Less the token that is taken; a ten-thousandth more, as sums of times are rounded.
+    this.aheadMsMax = this.tokenMs * (Math.max(1, limits.ratePerSecond) - 1 + 1e-4);
   }
 
   /** Clients with an open connection. */

@@ -1,7 +1,8 @@
 // Dials the destination that a client was given: a connection opened ahead, or its addresses in turn; and weighs every
 // failure. Origin: IAWLB §16, where a worker whose connect failed died for good, and its client with it.
 import type { Board } from "./board.ts";
-import type { Destination, Destinations } from "./destination.ts";
+import type { Destination } from "./destination.ts";
+import type { Destinations } from "./destinations.ts";
 import { connectedAlready, type Engine } from "./engine.ts";
 import { kindOfFault } from "./fault.ts";
 import type { Limits } from "./limits.ts";
@@ -38,8 +39,9 @@ export class Dialer implements WarmHost {
   private readonly loop: Loop;
   private readonly host: DialerHost;
   /** By row; none where no connection is opened ahead. */
-  private readonly warmPools: WarmPool[] = [];
-  readonly connectMs: number;
+  private readonly warmPools: (WarmPool | null)[] = [];
+  private readonly limits: Limits;
+  private readonly sweep: Sweep;
   private readonly poolsToFill = new Set<WarmPool>();
   private readonly fillPools: Alarm;
   private restUntil = 0;
@@ -61,16 +63,32 @@ export class Dialer implements WarmHost {
     this.destinations = parts.destinations;
     this.loop = parts.loop;
     this.host = parts.host;
-    this.connectMs = parts.limits.connectMs;
+    this.limits = parts.limits;
+    this.sweep = parts.sweep;
     this.afterRest = parts.loop.alarm(() => this.host.pull());
     this.fillPools = parts.loop.alarm(() => {
       const pools = [...this.poolsToFill];
       this.poolsToFill.clear();
       for (const pool of pools) pool.refill();
     });
+    this.onChanged();
+  }
+
+  /** Longest dial. */
+  get connectMs(): number {
+    return this.limits.connectMs;
+  }
+
+  /** Destinations have come, gone or changed: each has the pool that it should have. */
+  onChanged(): void {
+    this.warmPools.forEach((pool, row) => {
+      if (pool === null || pool.isWanted(this.destinations.find(row))) return;
+      pool.close();
+      this.warmPools[row] = null;
+    });
     for (const each of this.destinations.list) {
       if (each.warm === 0) continue;
-      this.warmPools[each.row] = new WarmPool(each, this, parts.loop, parts.sweep);
+      this.warmPools[each.row] ??= new WarmPool(each, this, this.loop, this.sweep);
     }
   }
 

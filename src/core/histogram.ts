@@ -1,46 +1,64 @@
-// Times by their logarithm: four buckets to an octave, from 1 µs to over an hour, in memory that threads can share.
+// Times and sizes by their logarithm: four buckets to an octave, from 1 µs to over an hour, or from 1 byte to 3.6 GB,
+// in memory that threads can share.
 
-/** Buckets of one histogram. */
+/** Buckets of one histogram; the last one has no upper edge. */
 export const histogramBucketCount = 128;
+/** Numbers of one histogram: its buckets, and the sum of what was observed. */
+export const histogramNumberCount = histogramBucketCount + 1;
+/** A time in ms is filed by its whole µs, a size by its bytes. */
+export const timeScale = 1_000;
+export const sizeScale = 1;
 
-/** The bucket of a time in ms: within 19 % of its true value. */
-function bucketOf(ms: number): number {
-  const us = ms * 1000;
-  if (!(us >= 1)) return 0;
-  return Math.min(histogramBucketCount - 1, 1 + Math.floor(Math.log2(us) * 4));
+/** The bucket of a number of µs or bytes: within 19 % of its true value. An edge belongs to the bucket below it. */
+function bucketOf(units: number): number {
+  if (!(units > 1)) return 0;
+  return Math.min(histogramBucketCount - 1, Math.ceil(Math.log2(units) * 4));
 }
 
-/** The upper edge of a bucket, in ms. */
-export function bucketEdgeMs(bucket: number): number {
-  return 2 ** (bucket / 4) / 1000;
+/** The upper edge of a bucket: in ms, or in bytes with `sizeScale`. */
+export function bucketEdge(bucket: number, scale: number = timeScale): number {
+  return 2 ** (bucket / 4) / scale;
 }
 
 /** One writer; readers may look at any time. */
 export class Histogram {
   /** Observations by bucket. */
   readonly counts: Float64Array;
+  /** The same, and their sum behind them: all that it has on the board. */
+  readonly numbers: Float64Array;
+  private readonly scale: number;
 
-  /** @param counts `histogramBucketCount` numbers on the board. */
-  constructor(counts: Float64Array) {
-    this.counts = counts;
+  /** @param numbers `histogramNumberCount` numbers on the board. @param scale `timeScale` or `sizeScale`. */
+  constructor(numbers: Float64Array, scale: number = timeScale) {
+    this.numbers = numbers;
+    this.counts = numbers.subarray(0, histogramBucketCount);
+    this.scale = scale;
   }
 
-  /** One of all observations of several. */
+  /** One of all observations of several of one scale. */
   static sum(histograms: readonly Histogram[]): Histogram {
-    const counts = new Float64Array(histogramBucketCount);
+    const numbers = new Float64Array(histogramNumberCount);
     for (const each of histograms) {
-      for (let n = 0; n < counts.length; n += 1)
-        counts[n] = (counts[n] ?? 0) + (each.counts[n] ?? 0);
+      for (let n = 0; n < numbers.length; n += 1)
+        numbers[n] = (numbers[n] ?? 0) + (each.numbers[n] ?? 0);
     }
-    return new Histogram(counts);
+    return new Histogram(numbers, histograms[0]?.scale);
   }
 
-  add(ms: number): void {
-    const bucket = bucketOf(ms);
-    this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;
+  /** Of all observations, in ms or bytes. */
+  get total(): number {
+    return this.numbers[histogramBucketCount] ?? 0;
   }
 
-  /** @returns the upper edge in ms of the bucket where the quantile lies, or null when nothing was observed. */
+  /** @param value in ms or bytes; what is below 0 or no number counts as 0. */
+  add(value: number): void {
+    const { numbers } = this;
+    const bucket = bucketOf(value * this.scale);
+    numbers[bucket] = (numbers[bucket] ?? 0) + 1;
+    if (value > 0) numbers[histogramBucketCount] = (numbers[histogramBucketCount] ?? 0) + value;
+  }
+
+  /** @returns the upper edge of the bucket where the quantile lies, or null when nothing was observed. */
   quantile(q: number): number | null {
     let total = 0;
     for (const count of this.counts) total += count;
@@ -48,8 +66,8 @@ export class Histogram {
     let rank = Math.ceil(q * total);
     for (let bucket = 0; bucket < this.counts.length; bucket += 1) {
       rank -= this.counts[bucket] ?? 0;
-      if (rank <= 0) return bucketEdgeMs(bucket);
+      if (rank <= 0) return bucketEdge(bucket, this.scale);
     }
-    return bucketEdgeMs(this.counts.length - 1);
+    return bucketEdge(this.counts.length - 1, this.scale);
   }
 }

@@ -1,5 +1,5 @@
 // What one thread counts, on the board: one writer, many readers, plain additions.
-import { Histogram, histogramBucketCount } from "./histogram.ts";
+import { Histogram, histogramNumberCount, sizeScale } from "./histogram.ts";
 import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
 
 /**
@@ -33,14 +33,22 @@ const firstReasonIndex = counterIndex["closed done"];
 /** Counters of one thread for one destination. */
 const destinationCounters = ["joined", "failures", "bytesUp", "bytesDown"] as const;
 
-const histogramNames = ["queue", "connect", "firstByte", "session", "handOff"] as const;
-type HistogramName = (typeof histogramNames)[number];
+/** Times, and with `size` the bytes that a connection has moved in both directions. */
+export const histogramNames = [
+  "queue",
+  "connect",
+  "firstByte",
+  "session",
+  "handOff",
+  "size",
+] as const;
+export type HistogramName = (typeof histogramNames)[number];
 
 /** How many numbers that are, with so many destinations. */
 export function threadNumberCount(rows: number): number {
   return (
     counterNames.length +
-    histogramNames.length * histogramBucketCount +
+    histogramNames.length * histogramNumberCount +
     destinationCounters.length * rows
   );
 }
@@ -60,13 +68,14 @@ export class ThreadNumbers {
     let at = 0;
     const next = (count: number) => numbers.subarray(at, (at += count));
     this.counters = next(counterNames.length);
-    const histogram = () => new Histogram(next(histogramBucketCount));
+    const histogram = () => new Histogram(next(histogramNumberCount));
     this.histograms = {
       queue: histogram(),
       connect: histogram(),
       firstByte: histogram(),
       session: histogram(),
       handOff: histogram(),
+      size: new Histogram(next(histogramNumberCount), sizeScale),
     };
     this.joined = next(rows);
     this.failures = next(rows);
@@ -114,10 +123,17 @@ export class ThreadNumbers {
     this.add("bytesIn", pair.up.inSize + (pair.down?.inSize ?? 0));
     this.add("bytesUndelivered", pair.up.undeliveredSize + (pair.down?.undeliveredSize ?? 0));
     this.histograms.session.add(pair.settledAt - pair.acceptedAt);
+    this.histograms.size.add(up + down);
     if (pair.joinedAt < 0 || pair.destination === null) return;
     const { row } = pair.destination;
     this.bytesUp[row] = (this.bytesUp[row] ?? 0) + up;
     this.bytesDown[row] = (this.bytesDown[row] ?? 0) + down;
+  }
+
+  /** A destination has left its row; nobody writes to it before another one comes. */
+  clear(row: number): void {
+    for (const column of [this.joined, this.failures, this.bytesUp, this.bytesDown])
+      column[row] = 0;
   }
 
   addClosed(reason: CloseReason): void {

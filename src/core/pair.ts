@@ -10,6 +10,7 @@
 //   client's reset     client-left        client-left         client-reset, passed on
 //   destination's FIN  –                  –                   passed on after the last byte
 //   destination's reset –                 connect failed      destination-reset, passed on
+import type { Admission } from "./admission.ts";
 import { assert } from "./assert.ts";
 import { Place, type Waiter } from "./batch.ts";
 import type { Destination } from "./destination.ts";
@@ -30,6 +31,9 @@ const unansweredMomentMs = 30_000;
 /** After a write has failed, the longest wait for what the other side said before its reset. */
 const resetGraceMs = 1_000;
 
+/** Both sides get a FIN. */
+const ordered: ReadonlySet<CloseReason> = new Set(["done", "max-age", "rebalance"]);
+
 /** What a pair needs of the plane it lives in. */
 export interface PairHost {
   readonly engine: Engine;
@@ -47,6 +51,8 @@ export interface PairHost {
   onDestinationOver(pair: Pair): void;
   onFirstBytes(pair: Pair, flow: Flow): void;
   onSettled(pair: Pair): void;
+  /** Its time is over, and this is a quiet moment. @returns the reason to close it for now, or how many ms it waits. */
+  onQuiet(pair: Pair, nowMs: number): CloseReason | number;
   /** Files the next look at a pair, unless an earlier one is filed. */
   watch(pair: Pair, atMs: number): void;
 }
@@ -81,6 +87,7 @@ export class Pair extends Expiring implements Waiter {
   client = "";
   /** Its client's entry where clients are counted by address; −1 = none. */
   clientEntry = -1;
+  admission: Admission | null = null;
   /** Hash of the client's address, for policies that hash. */
   key = 0;
   /** Moments in ms of the host's clock; −1 when not reached. */
@@ -147,8 +154,7 @@ export class Pair extends Expiring implements Waiter {
     this.state = "joined";
     this.joinedAt = this.host.now();
     this.activeAt = this.joinedAt;
-    const { ms, jitter } = this.host.limits.maxAge;
-    if (ms > 0) this.oldAt = this.joinedAt + ms * (1 + jitter * (2 * Math.random() - 1));
+    this.setAge();
     this.up.connected = true;
     const { engine } = this.host;
     if (this.up.socket !== null && down.socket !== null) engine.link?.(this.up.socket, down.socket);
@@ -242,19 +248,37 @@ export class Pair extends Expiring implements Waiter {
     }
   }
 
+  /** The limits have changed: what is due is looked at anew, at `atMs`. @param agesAnew its longest age is another one. */
+  onLimits(atMs: number, agesAnew: boolean): void {
+    if (agesAnew && this.state === "joined") this.setAge();
+    this.watch(atMs);
+  }
+
+  /** Its time is over at `atMs`: it is closed in order at its next quiet moment. */
+  retire(atMs: number): void {
+    this.oldAt = Math.min(this.oldAt, atMs);
+    this.watch(atMs);
+  }
+
+  /** ms since the last step or byte that is known of; bytes count from when they are noticed, at a look or here. */
+  idleMs(nowMs: number): number {
+    this.notice(nowMs);
+    return nowMs - Math.max(this.acceptedAt, this.dialedAt, this.activeAt);
+  }
+
   /**
    * The end, exactly once: state first, then sockets, then whoever counts (and frees the slot).
-   * `done` and `max-age` close in order, and refusals where that is asked for; every other reason resets both sides, so
-   * that neither takes a cut for an end.
+   * `done`, `max-age` and `rebalance` close in order, and refusals where that is asked for; every other reason resets
+   * both sides, so that neither takes a cut for an end.
    */
   settle(reason: CloseReason, closedBy: Side): void {
     if (this.state === "closed") return;
-    const { engine } = this.host;
+    const { engine, limits } = this.host;
     this.state = "closed";
     this.reason = reason;
     this.closedBy = closedBy;
     this.settledAt = this.host.now();
-    const inOrder = reason === "done" || reason === "max-age" || this.isRefusedByFin(reason);
+    const inOrder = ordered.has(reason) || (limits.refuseBy === "fin" && refusals.has(reason));
     this.closeFlow(this.up, inOrder, engine);
     if (this.down !== null) this.closeFlow(this.down, inOrder, engine);
     this.host.onSettled(this);
@@ -283,10 +307,6 @@ export class Pair extends Expiring implements Waiter {
     this.host.onDialFailed(this, "ECONNRESET");
   }
 
-  private isRefusedByFin(reason: CloseReason): boolean {
-    return this.host.limits.refuseBy === "fin" && refusals.has(reason);
-  }
-
   private closeFlow(flow: Flow, inOrder: boolean, engine: Engine): void {
     if (flow.closed) return;
     flow.closed = true; // before the socket: its close event may run inside the call
@@ -298,15 +318,15 @@ export class Pair extends Expiring implements Waiter {
     const { limits } = this.host;
     const { up, down } = this;
     assert(down !== null, "pair: joined to nothing");
-    const size = up.size + down.size;
-    if (size !== this.seenSize) {
-      this.seenSize = size;
-      this.activeAt = nowMs;
-    }
+    this.notice(nowMs);
     if (nowMs >= this.joinedAt + soonMs) this.hold();
     if (nowMs >= this.oldAt && this.isQuiet(nowMs)) {
-      this.settle("max-age", "balancer");
-      return never;
+      const end = this.host.onQuiet(this, nowMs);
+      if (typeof end === "string") {
+        this.settle(end, "balancer");
+        return never;
+      }
+      this.oldAt = nowMs + end;
     }
     if (this.brokenAt >= 0 && nowMs >= this.brokenAt + resetGraceMs) {
       this.onReset(up.broken ? up : down);
@@ -325,6 +345,19 @@ export class Pair extends Expiring implements Waiter {
       return never;
     }
     return this.nextLook(nowMs);
+  }
+
+  private setAge(): void {
+    const { ms, jitter } = this.host.limits.maxAge;
+    const chance = jitter * (2 * Math.random() - 1);
+    this.oldAt = ms > 0 ? this.joinedAt + ms * (1 + chance) : never;
+  }
+
+  private notice(nowMs: number): void {
+    const size = this.up.size + (this.down?.size ?? 0);
+    if (size === this.seenSize) return;
+    this.seenSize = size;
+    this.activeAt = nowMs;
   }
 
   /** Nothing has moved for a moment, and nothing is on its way. */

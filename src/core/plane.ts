@@ -3,7 +3,8 @@
 import type { Admission } from "./admission.ts";
 import { Batch, Place, type Room } from "./batch.ts";
 import type { Board } from "./board.ts";
-import type { Destination, Destinations } from "./destination.ts";
+import type { Destination } from "./destination.ts";
+import type { Destinations } from "./destinations.ts";
 import { Dialer, localFaultEpisodeMs, type DialerHost } from "./dialer.ts";
 import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
 import type { Flow } from "./flow.ts";
@@ -13,11 +14,10 @@ import type { ThreadNumbers } from "./numbers.ts";
 import { Pair, type PairHost } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
 import type { CloseReason } from "./reason.ts";
+import { clientOf, lookAnew, Retiring } from "./live.ts";
 import { Once, type Sweep } from "./sweep.ts";
 import { Tickets } from "./tickets.ts";
-
-/** Of refusals for want of room, so that a flood is two lines and not two each. */
-const refusalEpisodeMs = 1_000;
+import { Waiting } from "./waiting.ts";
 
 export interface PlaneEvents {
   /** A connection has ended; `pair` is not used afterwards. */
@@ -34,6 +34,7 @@ export interface PlaneEvents {
 
 export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   readonly engine: Engine;
+  /** One for all parts of this plane, so that a change reaches each of them. */
   readonly limits: Limits;
   readonly board: Board;
   readonly numbers: ThreadNumbers;
@@ -41,15 +42,19 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** Every open pair, waiting ones included. */
   readonly pairs = new Set<Pair>();
   /** A client's address is asked for at accept (one system call). */
-  readonly wantsClient: boolean;
+  private wantsClient: boolean;
+  /** Those that are to leave their destination to others. */
+  readonly retiring: Retiring;
   readonly tickets: Tickets;
   private readonly destinations: Destinations;
   private readonly sweep: Sweep;
   private readonly loop: Loop;
   private readonly events: PlaneEvents;
-  private readonly hashes: boolean;
-  private readonly admission: Admission | null;
+  private readonly wantsRecords: boolean;
+  private hashes: boolean;
+  private admission: Admission | null;
   private readonly dialer: Dialer;
+  private readonly waiting: Waiting;
   private stopping = false;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
@@ -69,7 +74,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     admission?: Admission | null;
   }) {
     this.engine = parts.engine;
-    this.limits = parts.limits;
+    this.limits = { ...parts.limits };
     this.board = parts.board;
     this.numbers = parts.board.thread(parts.thread);
     this.destinations = parts.destinations;
@@ -78,10 +83,19 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.events = parts.events;
     this.hashes = parts.hashes;
     this.admission = parts.admission ?? null;
+    this.wantsRecords = parts.wantsClient;
     this.wantsClient = parts.wantsClient || parts.hashes || this.admission !== null;
+    this.retiring = new Retiring(parts.board);
     this.tickets = new Tickets(parts.board.ticketColumns, parts.thread);
-    this.batch = new Batch<Pair>(this, parts.limits, parts.loop, this.tickets);
-    this.dialer = new Dialer({ ...parts, numbers: this.numbers, host: this });
+    this.batch = new Batch<Pair>(this, this.limits, parts.loop, this.tickets);
+    this.dialer = new Dialer({ ...parts, limits: this.limits, numbers: this.numbers, host: this });
+    this.waiting = new Waiting({
+      board: parts.board,
+      numbers: this.numbers,
+      limits: this.limits,
+      oldest: () => this.batch.peek(),
+      onQueueFull: (full) => this.events.onQueueFull(full),
+    });
     this.destinations.onReady = () => this.pull();
   }
 
@@ -178,14 +192,10 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** Too many wait: the newest are refused. */
   stay(pair: Pair): boolean {
     const nowMs = this.loop.now();
-    // Counted first: of two threads at once only one gets the last place.
-    if (this.board.addTotal("queued", 1) <= this.limits.queueCountMax) {
+    if (this.waiting.enter(pair, nowMs)) {
       this.onWaiting(pair, nowMs);
       return true;
     }
-    this.board.addTotal("queued", -1);
-    this.board.isNews("queueRefused", nowMs, 0);
-    if (this.board.setFlag("queueFull", true)) this.events.onQueueFull(true);
     pair.settle("queue-full", "balancer");
     return false;
   }
@@ -270,16 +280,46 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.sweep.remove(pair);
     this.pairs.delete(pair);
     if (pair.place !== Place.nowhere) this.batch.leave(pair);
-    this.endWaiting(pair);
+    this.waiting.leave(pair);
     this.board.addTotal("open", -1);
-    this.admission?.leave(pair);
+    pair.admission?.leave(pair);
+    this.retiring.delete(pair);
     this.numbers.addEnd(pair);
     this.events.onSettled?.(pair);
     this.freeSlot(pair);
   }
 
+  onQuiet(pair: Pair, nowMs: number): CloseReason | number {
+    return this.retiring.onQuiet(pair, nowMs);
+  }
+
   watch(pair: Pair, atMs: number): void {
     this.sweep.fileNoLater(pair, atMs);
+  }
+
+  // --- what it runs by changes
+
+  /** Who is open already is judged by the new limits as well; who has been let in stays. */
+  change(to: { limits: Limits; hashes: boolean; admission: Admission | null }): void {
+    const { ms, jitter } = this.limits.maxAge;
+    const { maxAge } = to.limits;
+    Object.assign(this.limits, to.limits);
+    this.admission = to.admission;
+    this.wantsClient = this.wantsRecords || to.hashes || to.admission !== null;
+    if (to.hashes && !this.hashes) {
+      for (const pair of this.pairs) {
+        pair.client = clientOf(pair, this.engine);
+        pair.key = keyOfClient(pair.client);
+      }
+    }
+    this.hashes = to.hashes;
+    lookAnew(this.pairs, this.loop.now(), maxAge.ms !== ms || maxAge.jitter !== jitter);
+  }
+
+  /** Destinations have come, gone or changed: serves who waits. */
+  onDestinations(): void {
+    this.dialer.onChanged();
+    this.pull();
   }
 
   // --- the end of the plane
@@ -290,14 +330,6 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     this.dialer.close();
     for (const pair of this.pairs)
       if (pair.state === "waiting") pair.settle("shutdown", "balancer");
-  }
-
-  /** Cuts the pairs of a destination, as far as they are joined. */
-  cutDestination(row: number, reason: CloseReason): void {
-    for (const pair of this.pairs) {
-      const isJoined = pair.state === "joined" && pair.destination?.row === row;
-      if (isJoined) pair.settle(reason, "balancer");
-    }
   }
 
   /** Cuts what is left. @returns how many pairs that were. */
@@ -312,7 +344,8 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** Back to the queue, at its place by arrival. */
   private giveBack(pair: Pair, nowMs: number): void {
     if (this.stopping) return pair.settle("shutdown", "balancer");
-    this.startWaiting(pair, nowMs);
+    this.waiting.comeBack(pair);
+    this.onWaiting(pair, nowMs);
     this.batch.giveBack(pair);
   }
 
@@ -326,41 +359,17 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
       this.numbers.histograms.queue.add(nowMs - pair.acceptedAt);
       pair.slotFreedAt = this.freedAt;
     }
-    this.endWaiting(pair);
+    this.waiting.leave(pair);
     pair.dialedAt = nowMs;
-    if (
-      this.board.total("queueFull") === 1 &&
-      this.board.isOver("queueRefused", nowMs, refusalEpisodeMs)
-    ) {
-      if (this.board.setFlag("queueFull", false)) this.events.onQueueFull(false);
-    }
+    this.waiting.onServed(nowMs);
     this.sweep.fileNoLater(pair, nowMs + this.limits.connectMs);
   }
 
-  private startWaiting(pair: Pair, nowMs: number): void {
-    if (!pair.waiting) this.board.addTotal("queued", 1);
-    this.onWaiting(pair, nowMs);
-  }
-
+  /** It waits from now on, or waits again. */
   private onWaiting(pair: Pair, nowMs: number): void {
-    if (!pair.waiting) {
-      pair.waiting = true;
-      this.numbers.add("queued", 1);
-      if (!pair.waited) this.numbers.add("waited", 1);
-      pair.waited = true;
-    }
-    if (this.numbers.get("queued") === 1) this.numbers.set("oldestAt", pair.acceptedAt);
     this.destinations.hurry(nowMs);
     const { queueMs } = this.limits;
     if (queueMs > 0) this.sweep.fileNoLater(pair, Math.max(nowMs, pair.acceptedAt + queueMs));
-  }
-
-  private endWaiting(pair: Pair): void {
-    if (!pair.waiting) return;
-    pair.waiting = false;
-    this.numbers.add("queued", -1);
-    this.board.addTotal("queued", -1);
-    this.numbers.set("oldestAt", this.batch.peek()?.acceptedAt ?? 0);
   }
 
   /** Frees the slot of a pair, once, and gives it to who waits longest. */

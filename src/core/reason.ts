@@ -18,6 +18,8 @@ export const closeReasons = [
   "client-rate",
   "drain",
   "shutdown",
+  "killed",
+  "rebalance",
   "error",
 ] as const;
 
@@ -31,6 +33,7 @@ export const closeReasons = [
  * - `destination-down`: its destination failed its health checks, and `--on-down close` says so
  * - `denied`, `connection-limit`, `client-limit`, `client-rate`: refused at accept
  * - `drain`: cut at the drain deadline; `shutdown`: refused while waiting, because we stop
+ * - `killed`: by whoever steers us; `rebalance`: at a quiet moment, in order, for others to have its destination
  * - `error`: an exception of ours in a handler of this connection
  */
 export type CloseReason = (typeof closeReasons)[number];

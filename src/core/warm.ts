@@ -35,6 +35,8 @@ export interface WarmHost {
 /** The warm connections of one thread to one destination. */
 export class WarmPool extends Expiring {
   readonly destination: Destination;
+  /** How many it may have. */
+  private countMax: number;
   private readonly host: WarmHost;
   private readonly loop: Loop;
   private readonly sweep: Sweep;
@@ -50,6 +52,7 @@ export class WarmPool extends Expiring {
   constructor(destination: Destination, host: WarmHost, loop: Loop, sweep: Sweep) {
     super();
     this.destination = destination;
+    this.countMax = destination.warm;
     this.host = host;
     this.loop = loop;
     this.sweep = sweep;
@@ -90,6 +93,14 @@ export class WarmPool extends Expiring {
     return this.refill();
   }
 
+  /** It goes on with this destination; false: it is to be closed, and perhaps another one opened. */
+  isWanted(destination: Destination | null): boolean {
+    if (destination !== this.destination || destination.warm < this.countMax) return false;
+    this.countMax = destination.warm;
+    if (this.members.length < this.countMax) this.host.refillSoon(this);
+    return this.countMax > 0;
+  }
+
   close(): void {
     this.isClosed = true;
     this.sweep.remove(this);
@@ -124,7 +135,7 @@ export class WarmPool extends Expiring {
     const { destination, host } = this;
     while (
       !this.isClosed &&
-      this.members.length < destination.warm &&
+      this.members.length < this.countMax &&
       nowMs >= this.restUntil &&
       host.mayWarm(destination)
     ) {

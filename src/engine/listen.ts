@@ -28,8 +28,20 @@ export interface ListeningDescriptor {
   readonly address: string;
   /** 0 for unix. */
   readonly port: number;
+  /** A service manager's, who opened it and keeps it: the file of its unix socket is not ours to remove. */
+  readonly isForeign: boolean;
+  /** A successor listens there from now on: the file of a unix socket stays. */
+  leaveFile(): void;
   /** Closes it, and removes the file of a unix socket that is still ours. */
   close(): void;
+}
+
+/** A listening descriptor that somebody else has opened, and what was bound. */
+export interface FoundDescriptor {
+  readonly fd: number;
+  /** As the kernel has it. */
+  readonly sockaddr: Uint8Array;
+  readonly isForeign: boolean;
 }
 
 /**
@@ -63,17 +75,63 @@ export function openDescriptor(c: Libc, target: Target, backlogCount: number): L
   step(c.bind(fd, sockaddr, sockaddr.length));
   step(c.listen(fd, backlogCount));
   const port = "path" in target ? 0 : boundPort(c, fd, sockaddr.length);
+  return listeningDescriptor(c, { fd, isForeign: false }, target, port, () => true);
+}
+
+/**
+ * Whether a descriptor listens where `target` says; port 0 is any port.
+ */
+export function listensOn({ sockaddr }: FoundDescriptor, target: Target): boolean {
+  const wanted = "path" in target ? encodeUnix(target.path) : encodeIp(target.ip, target.port);
+  if (wanted === null || wanted.length !== sockaddr.length) return false;
+  const isPort = (index: number) => index === 2 || index === 3;
+  const anyPort = "ip" in target && target.port === 0;
+  return wanted.every((byte, index) => sockaddr[index] === byte || (anyPort && isPort(index)));
+}
+
+/**
+ * Takes a listening descriptor over.
+ * @param mayRemove tells when it is closed whether a unix socket's file is ours by then.
+ * @throws ListenError
+ */
+export function adoptDescriptor(
+  c: Libc,
+  found: FoundDescriptor,
+  target: Target,
+  backlogCount: number,
+  mayRemove: () => boolean,
+): ListeningDescriptor {
+  const port = "path" in target ? 0 : portOf(found.sockaddr);
+  if (c.listen(found.fd, backlogCount) !== 0) {
+    const code = lastError(c);
+    throw new ListenError(textOf(target), code, explain(c, target, code));
+  }
+  return listeningDescriptor(c, found, target, port, () => !found.isForeign && mayRemove());
+}
+
+function listeningDescriptor(
+  c: Libc,
+  { fd, isForeign }: Pick<FoundDescriptor, "fd" | "isForeign">,
+  target: Target,
+  port: number,
+  mayRemove: () => boolean,
+): ListeningDescriptor {
   const removeFile = fileRemover(target);
   let isOpen = true;
+  let isLeft = false;
   return {
     fd,
     address: textOf("path" in target ? target : { ip: target.ip, port }),
     port,
+    isForeign,
+    leaveFile() {
+      isLeft = true;
+    },
     close() {
       if (!isOpen) return;
       isOpen = false;
       c.close(fd);
-      removeFile();
+      if (!isLeft && mayRemove()) removeFile();
     },
   };
 }

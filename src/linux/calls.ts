@@ -8,13 +8,11 @@ const more = {
   send: { args: ["int", "buffer", "usize", "int"], returns: "int" },
   shutdown: { args: ["int", "int"], returns: "int" },
   getpeername: { args: ["int", "buffer", "buffer"], returns: "int" },
-  getsockopt: { args: ["int", "int", "int", "buffer", "buffer"], returns: "int" },
   epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "buffer"], returns: "int" },
   epoll_wait: { args: ["int", "buffer", "int", "int"], returns: "int" },
   read: { args: ["int", "buffer", "usize"], returns: "int" },
   pipe2: { args: ["buffer", "int"], returns: "int" },
-  fcntl: { args: ["int", "int", "int"], returns: "int" },
   splice: { args: ["int", "ptr", "int", "ptr", "usize", "uint32_t"], returns: "int" },
 } as const;
 

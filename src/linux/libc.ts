@@ -9,6 +9,8 @@ export const symbols = {
   connect: { args: ["int", "buffer", "uint32_t"], returns: "int" },
   getsockname: { args: ["int", "buffer", "buffer"], returns: "int" },
   setsockopt: { args: ["int", "int", "int", "buffer", "uint32_t"], returns: "int" },
+  getsockopt: { args: ["int", "int", "int", "buffer", "buffer"], returns: "int" },
+  fcntl: { args: ["int", "int", "int"], returns: "int" },
   close: { args: ["int"], returns: "int" },
   recv: { args: ["int", "buffer", "usize", "int"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
@@ -48,10 +50,17 @@ export const linux = {
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_STREAM: 1,
+  SOCK_DGRAM: 2,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,
   SO_REUSEADDR: 2,
+  SO_TYPE: 3,
+  SO_ACCEPTCONN: 30,
+  F_SETFD: 2,
+  FD_CLOEXEC: 1,
+  F_GETFL: 3,
+  F_SETFL: 4,
   IPPROTO_IP: 0,
   IP_BIND_ADDRESS_NO_PORT: 24,
   IPPROTO_IPV6: 41,
@@ -101,6 +110,12 @@ export function lastError(c: Libc): string {
 /** The system's name of an error, such as `ECONNRESET`. */
 export function errorName(errno: number): string {
   return errnoNames[errno] ?? `errno ${errno}`;
+}
+
+/** µs of the clock that nobody sets, as service managers count them. */
+export function monotonicUs(c: Libc): bigint {
+  c.clock_gettime(clockMonotonic, timespec);
+  return (timespec[0] ?? 0n) * 1_000_000n + (timespec[1] ?? 0n) / 1_000n;
 }
 
 const timespec = new BigInt64Array(new ArrayBuffer(16)); // seconds, nanoseconds

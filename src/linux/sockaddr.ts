@@ -47,6 +47,14 @@ export function encodeUnix(path: string): Uint8Array | null {
   return bytes;
 }
 
+/** The path of a unix socket's address of so many bytes, an abstract name after `@`; "" = it has none. */
+export function unixPathOf(address: Uint8Array, size: number): string {
+  const isAbstract = size > 2 && address[2] === 0;
+  const end = isAbstract ? size : address.indexOf(0, 2);
+  const name = address.subarray(isAbstract ? 3 : 2, end < 0 ? size : Math.min(end, size));
+  return `${isAbstract ? "@" : ""}${new TextDecoder().decode(name)}`;
+}
+
 export function familyOf(address: Uint8Array): number {
   return (address[0] ?? 0) | ((address[1] ?? 0) << 8);
 }

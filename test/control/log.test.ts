@@ -46,9 +46,9 @@ test.each([...levels])(
 async function saidOf(level: LogLevel) {
   const log = join(import.meta.dir, "../../src/control/log.ts");
   const program = `
-    import { report, setLogLevel } from ${JSON.stringify(log)};
+    import { levelOf, say, setLogLevel, wordsOf } from ${JSON.stringify(log)};
     setLogLevel(${JSON.stringify(level)});
-    for (const event of ${JSON.stringify(events.map(([event]) => event))}) report(event);
+    for (const event of ${JSON.stringify(events.map(([event]) => event))}) say(levelOf(event), wordsOf(event));
   `;
   await using child = Bun.spawn([process.execPath, "-e", program], {
     stdio: ["ignore", "pipe", "pipe"],

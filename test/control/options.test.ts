@@ -12,6 +12,8 @@ import {
   readOptions,
   suffixTable,
 } from "../../src/control/options.ts";
+import { programRows } from "../../src/control/program-rows.ts";
+import { readConfiguration } from "../../src/config/config.ts";
 import { withSeed } from "../wait.ts";
 import { mistake, mistakesOf } from "./mistakes.ts";
 
@@ -58,19 +60,27 @@ test("options: the defaults are those of the table, and the table has them all",
     accessLog: "logfmt",
     logLevel: "info",
   });
-  expect(optionTable()).toHaveLength(Object.keys(DEFAULTS).length);
+  expect(optionTable()).toHaveLength(Object.keys(DEFAULTS).length + programRows.length);
 });
 
-test("options: giving every option its default in words changes nothing", () => {
+test("options: giving every option its default in words changes nothing", async () => {
   const args = optionTable().map((row) => {
     return `${row.option}=${row.default === '""' ? "" : row.default}`;
   });
-  expect(parseOptions([...args, "8080", "3001"])).toEqual(parseOptions(["8080", "3001"]));
+  const given = await readConfiguration([...args, "8080", "3001"], {});
+  const bare = await readConfiguration(["8080", "3001"], {});
+  expect({ ...given.program, listeners: given.listeners }).toEqual({
+    ...bare.program,
+    listeners: bare.listeners,
+  });
+  expect(bare.listeners[0]?.options).toEqual(parseOptions(["8080", "3001"]));
 });
 
 test("options: every row of the tables has words", () => {
   for (const row of optionTable()) {
-    expect(Object.values(row).every((text) => text.length > 0)).toBe(true);
+    const { placeholder, ...words } = row;
+    expect(Object.values(words).every((text) => text.length > 0)).toBe(true);
+    expect([row.option, placeholder === ""]).toEqual([row.option, row.option === "--watch"]);
   }
   expect(suffixTable().map((row) => row.suffix)).toEqual([
     ",slots=N",

@@ -20,6 +20,7 @@ function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {
     ["resolved", board.resolved],
     ["outCount", board.outCount],
     ["lastFault", board.lastFault],
+    ["closeAt", board.closeAt],
     ["episodes", board.episodes],
     ["machine", board.machine],
     ["freeBits", board.freeBits],
@@ -34,8 +35,8 @@ function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {
     views.set(`${index} failures`, numbers.failures);
     views.set(`${index} bytesUp`, numbers.bytesUp);
     views.set(`${index} bytesDown`, numbers.bytesDown);
-    for (const [name, { counts }] of Object.entries(numbers.histograms)) {
-      views.set(`${index} histogram ${name}`, counts);
+    for (const [name, histogram] of Object.entries(numbers.histograms)) {
+      views.set(`${index} histogram ${name}`, histogram.numbers);
     }
   }
   return views;
@@ -59,7 +60,7 @@ describe("board: layout", () => {
     const views = [...viewsOf(board).values()];
     const bytes = views.reduce((sum, view) => sum + view.byteLength, 0);
     expect(bytes).toBe(board.buffer.byteLength);
-    expect(views.filter((view) => view.length === 7).length).toBe(15 + 2 * 5);
+    expect(views.filter((view) => view.length === 7).length).toBe(16 + 2 * 5);
   });
 
   test("board: every counter has a place of its own, found by its name", () => {

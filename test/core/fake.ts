@@ -1,7 +1,8 @@
 // For tests of the core: a clock that stands until it is moved, an engine whose sockets do what the test says, and the
 // core built upon both. The engine is strict: it throws when the core does what no real socket would bear.
 import { Board } from "../../src/core/board.ts";
-import { Destinations, type DestinationPlan } from "../../src/core/destination.ts";
+import type { DestinationPlan } from "../../src/core/destination.ts";
+import { Destinations } from "../../src/core/destinations.ts";
 import { connectedAlready } from "../../src/core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../../src/core/engine.ts";
 import { EventLoop, type Loop } from "../../src/core/loop.ts";
@@ -216,6 +217,8 @@ export class FakeEngine implements Engine {
 
 /** A destination in a test: `d0`, `d1`, … with one address of the same name, and no limit of slots. */
 export type FakePlan = Partial<Omit<DestinationPlan, "addresses">> & {
+  readonly slots?: number;
+  readonly weight?: number;
   readonly addresses?: readonly FakeAddress[];
 };
 
@@ -241,22 +244,21 @@ export class FakeFleet {
     policy: PolicyName = "pull",
     clock = new FakeClock(),
     slowStartMs = 0,
+    spareCount = 0,
   ) {
     this.clock = clock;
     this.loop = new EventLoop(clock.now);
     this.sweep = new Sweep(this.loop);
     this.board = new Board({
-      destinationCountMax: plans.length,
+      destinationCountMax: plans.length + spareCount,
       threadCount: 1,
       waiterCountMax: 1_000,
     });
     this.addresses = plans.map((plan, row) => plan.addresses ?? fakeAddresses(`d${row}`));
     const full = plans.map((plan, row): DestinationPlan => {
       const addresses = (this.addresses[row] ?? []).map(asAddress);
-      return { name: `d${row}`, slots: 0, weight: 1, backup: false, ...plan, addresses };
-    });
-    full.forEach((each, row) => {
-      this.board.fill(row, each.slots, each.weight, each.addresses.length > 0);
+      this.board.fill(row, plan.slots ?? 0, plan.weight ?? 1, addresses.length > 0);
+      return { name: `d${row}`, backup: false, ...plan, addresses };
     });
     this.destinations = new Destinations(
       full,
@@ -300,8 +302,9 @@ export class FakePlane extends FakeFleet {
     plans: readonly FakePlan[],
     limits: Partial<Limits> = {},
     policy: PolicyName = "pull",
+    spareCount = 0,
   ) {
-    super(plans, policy, new FakeClock(), limits.slowStartMs);
+    super(plans, policy, new FakeClock(), limits.slowStartMs, spareCount);
     this.plane = new Plane({
       engine: this.engine,
       limits: { ...noLimits, ...limits },

@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
+import { cutDestination } from "../../src/core/live.ts";
 import { FakePlane, fakeAddresses, type FakePlan } from "./fake.ts";
 
 const soonMs = 1_000;
@@ -191,7 +192,7 @@ describe("health: down by its checks", () => {
     it.join();
     it.accept();
     it.plane.pull(); // a dial under way stays
-    it.plane.cutDestination(0, "destination-down");
+    cutDestination(it.plane.pairs, 0, "destination-down");
     expect([it.ends, it.plane.pairs.size]).toEqual([["destination-down balancer"], 2]);
     it.end();
   });

@@ -1,11 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import { bucketEdgeMs, Histogram, histogramBucketCount } from "../../src/core/histogram.ts";
+import {
+  bucketEdge,
+  Histogram,
+  histogramBucketCount,
+  histogramNumberCount,
+  sizeScale,
+} from "../../src/core/histogram.ts";
 import { withSeed } from "../wait.ts";
 
 const widthMax = 2 ** (1 / 4); // 1.19
 
 function filled(times: readonly number[]): Histogram {
-  const histogram = new Histogram(new Float64Array(histogramBucketCount));
+  const histogram = new Histogram(new Float64Array(histogramNumberCount));
   for (const ms of times) histogram.add(ms);
   return histogram;
 }
@@ -46,10 +52,27 @@ describe("histogram", () => {
     expect(histogram.quantile(1)).toBe(0.001);
   });
 
+  test("histogram: the sum is of the true values, and of several histograms together", () => {
+    const [one, other] = [filled([1, 2.5]), filled([-3, Number.NaN, 4])];
+    expect(one.total).toBe(3.5);
+    expect(Histogram.sum([one, other]).total).toBe(7.5);
+    expect(Histogram.sum([one, other]).quantile(1)).toBe(other.quantile(1));
+  });
+
+  test("histogram: a size that is an edge belongs to the bucket below it", () => {
+    const sizes = new Histogram(new Float64Array(histogramNumberCount), sizeScale);
+    for (const size of [0, 1, 1_024, 1_025]) sizes.add(size);
+    const bucket = 4 * Math.log2(1_024);
+    expect([sizes.counts[0], sizes.counts[bucket], sizes.counts[bucket + 1]]).toEqual([2, 1, 1]);
+    expect(bucketEdge(bucket, sizeScale)).toBe(1_024);
+    expect(sizes.total).toBe(2_050);
+    expect(sizes.quantile(0.5)).toBe(1);
+  });
+
   test("histogram: what is beyond its end falls into the last bucket", () => {
     const histogram = filled([1e12, Number.POSITIVE_INFINITY]);
     expect(histogram.counts[histogramBucketCount - 1]).toBe(2);
-    expect(histogram.quantile(0.5)).toBe(bucketEdgeMs(histogramBucketCount - 1));
-    expect(bucketEdgeMs(histogramBucketCount - 1)).toBeGreaterThan(3_600_000);
+    expect(histogram.quantile(0.5)).toBe(bucketEdge(histogramBucketCount - 1));
+    expect(bucketEdge(histogramBucketCount - 1)).toBeGreaterThan(3_600_000);
   });
 });

@@ -18,9 +18,18 @@ function holds(setting: Setting, statesAtLeast: number): Report {
 }
 
 describe("interleavings: nothing is lost, doubled or overtaken", () => {
-  test("interleavings: 3 threads, 3 clients, 2 slots", () => {
-    holds({ threads: [[one], [one], [one]], slots: [2] }, 1_000_000);
-  }, 120_000);
+  // 9.7 million states: with `npm run full`.
+  if (process.env["IAWLB_FAULTS"] !== "all") {
+    console.log("skipped: interleavings: 3 threads, 3 clients, 2 slots: npm run full");
+  } else {
+    test("interleavings: 3 threads, 3 clients, 2 slots", () => {
+      holds({ threads: [[one], [one], [one]], slots: [2] }, 1_000_000);
+    }, 120_000);
+  }
+
+  test("interleavings: 3 threads, 2 clients, 1 slot", () => {
+    holds({ threads: [[one], [one], []], slots: [1] }, 1_000);
+  }, 60_000);
 
   test("interleavings: 2 threads, 3 clients, 1 slot, one by one and two at once", () => {
     holds({ threads: [[one, one], [one]], slots: [1] }, 10_000);

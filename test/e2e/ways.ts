@@ -155,13 +155,14 @@ function expectNothingLeft(status: Status, count: number): void {
   });
 }
 
-/** As a process of its own, on a free port of 127.0.0.1 unless `listen` says otherwise. */
+/** As a process of its own, on a free port of 127.0.0.1 unless `listen` or a file says otherwise. */
 export async function spawn(
   args: readonly string[],
   options: SpawnOptions & { readonly listen?: string } = {},
 ): Promise<Spawned> {
   const { listen = "127.0.0.1:0", ...rest } = options;
-  const all = [...unchecked, "--access-log", "json", listen, ...args];
+  const places = args.includes("--config") ? [] : [listen]; // a file says it itself
+  const all = [...unchecked, "--access-log", "json", ...places, ...args];
   const balancer = await spawnBalancer(all, rest);
   return {
     address: balancer.address,

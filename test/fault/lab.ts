@@ -7,6 +7,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
 import type { Status } from "../../src/balancer.ts";
+import type { ProgramStatus } from "../../src/control/steering.ts";
 import { spawn, toEnded, type Ended } from "../e2e/ways.ts";
 import { until, type RunningBalancer, type SpawnOptions } from "../net.ts";
 
@@ -39,6 +40,8 @@ export interface Lab {
 type LabOptions = SpawnOptions & {
   /** Where to listen, instead of 127.0.0.1:0. */
   readonly listen?: string;
+  /** What it says on stderr once all of it is there; descriptors are counted then. */
+  readonly ready?: RegExp;
 };
 
 /** The balancer under fault. */
@@ -52,6 +55,8 @@ export interface Subject {
   readonly ended: readonly Ended[];
   /** Asked by SIGUSR1, answered on stderr. */
   status(): Promise<Status>;
+  /** Descriptors and deadlines that are there now belong to it: what `settle` compares with. */
+  begin(): Promise<void>;
   /** Waits until the status is so. @returns that status. */
   when(isSo: (status: Status) => boolean, what: string, ms?: number): Promise<Status>;
   /**
@@ -98,9 +103,10 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       threadCount: wayArgs.includes("--threads") ? 3 : 1,
       engine: wayArgs.includes("libc") ? "libc" : "bun",
       args: wayArgs,
-      start: async (args, options = {}) => {
+      start: async (args, { ready = /^/, ...options } = {}) => {
         const balancing = await spawn([...common, ...wayArgs, ...args], options);
         started.push(balancing.process);
+        await until(() => ready.test(balancing.process.stderr), `${ready} on stderr`);
         return subjectOf(balancing.process);
       },
     });
@@ -111,7 +117,8 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
 
 async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
   const status = () => askStatus(balancer);
-  const before = { fds: descriptors(balancer.pid), status: await status() };
+  const look = async () => ({ fds: descriptors(balancer.pid), status: await status() });
+  let before = await look();
   const when: Subject["when"] = (isSo, what, ms = 20_000) =>
     until(
       async () => {
@@ -152,6 +159,7 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
       return balancer.stdout.map(toEnded);
     },
     status,
+    begin: async () => void (before = await look()),
     when,
     async finish(count) {
       const status = await settle(count);
@@ -196,5 +204,8 @@ async function askStatus(balancer: RunningBalancer): Promise<Status> {
   const count = answers().length;
   process.kill(balancer.pid, "SIGUSR1");
   const answer = await until(() => answers()[count], "the status");
-  return JSON.parse(answer.slice("status: ".length)) as Status; // what the balancer itself writes
+  const said = JSON.parse(answer.slice("status: ".length)) as ProgramStatus; // what the balancer itself writes
+  const [listener] = said.listeners;
+  if (listener === undefined) throw new Error("no listener");
+  return listener;
 }

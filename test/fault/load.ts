@@ -22,6 +22,8 @@ export interface Teller extends Server {
   readonly serving: number;
   /** Most clients that were served at the same time; one that says nothing is none. */
   readonly servingMax: number;
+  /** Counts that from now on. */
+  countAgain(): void;
 }
 
 /** Hears a line, answers with it after `ms`, and ends. A connection without a byte is no client to it. */
@@ -65,6 +67,7 @@ export function teller(ms = 0, place?: Place): Teller {
     get servingMax() {
       return servingMax;
     },
+    countAgain: () => void (servingMax = busy.size),
   };
 }
 

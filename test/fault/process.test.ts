@@ -38,7 +38,7 @@ fault(39, "SIGHUP under load changes nothing; SIGTERM under load cuts nobody off
   await until(() => counts.served > 200, "some are served");
   for (let n = 1; n <= 5; n++) {
     process.kill(balancer.pid, "SIGHUP");
-    const told = () => toldBy(balancer).filter((line) => line.includes("SIGHUP is ignored"));
+    const told = () => toldBy(balancer).filter((line) => line.includes("reload: no change"));
     await until(() => told().length === n, "the word of it");
     const { served } = counts;
     await until(() => counts.served > served + 50, "it goes on");

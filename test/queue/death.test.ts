@@ -7,7 +7,7 @@ import { seeded, until, type Peer } from "../net.ts";
 import { Destination } from "./destination.ts";
 import { asks, boardOf, queueUp } from "./scene.ts";
 
-/** By a command for a destination that there is not: the thread trips as it is woken. */
+/** By a command to forget a destination that nobody has removed: the thread trips as it is woken. */
 function breakByWake({ balancer }: InProcess, thread: number): void {
   // Nobody but a test may reach into the supervisor; these are private.
   const { threads } = balancer as unknown as {
@@ -16,7 +16,10 @@ function breakByWake({ balancer }: InProcess, thread: number): void {
       wake(thread: number): void;
     };
   };
-  threads.members[thread]?.commands.postMessage({ kind: "addresses", row: 99, targets: [] }, []);
+  threads.members[thread]?.commands.postMessage(
+    { kind: "ask", number: -1, question: { kind: "forget", rows: [1] } },
+    [],
+  );
   threads.wake(thread);
 }
 
@@ -29,7 +32,10 @@ function breakByAlarm(balancer: InProcess, destination: Destination): void {
 describe.each(waysInProcess.filter((way) => !isOneThread(way)))("queue: death, %s", (way) => {
   test("queue: a slot freed by the death of its thread serves who waits in the others", async () => {
     using destination = new Destination("d", 1, seeded());
-    await using balancer = await embed(["--queue-timeout", "0", destination.place], way);
+    await using balancer = await embed(
+      ["--queue-timeout", "0", destination.place, "127.0.0.1:9,backup"],
+      way,
+    );
     const { status } = balancer;
     const openOf = () => status().threads.map(({ open }) => open);
     using holder = await asks(balancer, "w", {});

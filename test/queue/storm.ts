@@ -6,6 +6,7 @@ import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Status } from "../../src/balancer.ts";
+import type { ProgramStatus } from "../../src/control/steering.ts";
 import { toEnded } from "../e2e/ways.ts";
 import { blackhole } from "../raw.ts";
 import { fdCount, spawnBalancer, type RunningBalancer } from "../run.ts";
@@ -212,7 +213,10 @@ async function askStatus(balancer: RunningBalancer): Promise<Status> {
   const count = answers().length;
   process.kill(balancer.pid, "SIGUSR1");
   const answer = await until(() => answers()[count], "the status", 30_000);
-  return JSON.parse(answer.slice("status: ".length)) as Status; // what the balancer itself writes
+  const said = JSON.parse(answer.slice("status: ".length)) as ProgramStatus; // what the balancer itself writes
+  const [listener] = said.listeners;
+  if (listener === undefined) throw new Error("no listener");
+  return listener;
 }
 
 async function historyOf(

@@ -3,6 +3,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { Status } from "../../src/balancer.ts";
+import type { ProgramStatus } from "../../src/control/steering.ts";
 import { toEnded, type Ended } from "../e2e/ways.ts";
 import { CLI, rssKiB } from "../run.ts";
 import { until } from "../wait.ts";
@@ -25,15 +26,17 @@ export class Subject implements AsyncDisposable {
     const log = ["--access-log", "json", "--refusal-lines", "0"];
     this.child = Bun.spawn([process.execPath, CLI, ...log, "127.0.0.1:0", ...args], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1" },
+      env: { ...process.env, NODE_ENV: undefined, NO_COLOR: "1", IAWLB_ADMIN: "off" },
     });
     endsWithUs(this.child);
     this.pid = this.child.pid;
     const lines = eachLine(this.child.stdout, (line) => host.onLine(toEnded(line)));
     const words = eachLine(this.child.stderr, (line) => {
       if (line.startsWith("status: ")) {
-        const status = JSON.parse(line.slice("status: ".length)) as Status; // it writes what it says
-        return this.answers.shift()?.(status);
+        const said = JSON.parse(line.slice("status: ".length)) as ProgramStatus; // it writes what it says
+        const [status] = said.listeners;
+        if (status !== undefined) this.answers.shift()?.(status);
+        return;
       }
       const port = /^listening on .*:(\d+)$/.exec(line)?.[1];
       if (port !== undefined) this.port = Number(port);

@@ -1,0 +1,361 @@
+// What the words and letters of access lines and statuses mean, and what to do about each: `iawlb explain`.
+
+import { closeReasons, type CloseReason } from "../core/reason.ts";
+import { nearest } from "./mistake.ts";
+import type { DestinationStatus } from "../status.ts";
+
+interface Words {
+  readonly meaning: string;
+  readonly advice: string;
+}
+
+interface ReasonWords extends Words {
+  /** The two letters it comes with: who ended the connection, and when. */
+  readonly states: readonly string[];
+}
+
+/** One code as the user is told it. */
+export interface Explanation extends Words {
+  readonly code: string;
+  readonly kind: "reason" | "state" | "fault" | "destination";
+  /** Codes that say more: the reasons of a state, the states of a reason. */
+  readonly related: readonly string[];
+}
+
+const reasons = {
+  done: {
+    states: ["--"],
+    meaning:
+      "Both sides have sent their end, and every byte was passed on. closed_by is who ended first.",
+    advice: "Nothing: this is how a connection should end.",
+  },
+  "client-reset": {
+    states: ["CD"],
+    meaning:
+      "The client reset the connection while it was joined to a destination, which got a reset too. Bytes on their way are lost.",
+    advice:
+      "Common with browsers and health checkers that close early. If it comes in numbers: see whether total_ms is near a timeout of the clients.",
+  },
+  "destination-reset": {
+    states: ["SD"],
+    meaning:
+      "The destination reset the connection after it was joined; the client got a reset too. When it came within a second and before any byte of the destination's, it counts as a failed connect.",
+    advice:
+      "Look at the destination's own log: a crash, a restart, a full accept queue, or its idle timeout, which should be longer than --idle-timeout.",
+  },
+  "client-left": {
+    states: ["CQ", "CC"],
+    meaning:
+      "The client went away while it waited (CQ) or while its destination was dialed (CC): by a reset, or by a FIN with --queue-fin leave. No destination has served it.",
+    advice:
+      "If queue_ms is long, there are too few slots or destinations. If it is near a round number, that is the clients' own timeout.",
+  },
+  "queue-full": {
+    states: ["PQ"],
+    meaning:
+      "No slot was free and --queue-max clients were waiting already, so that this one was refused at once.",
+    advice:
+      "More destinations or slots, or see whether those there are have become slow. A larger --queue-max only helps with bursts.",
+  },
+  "queue-timeout": {
+    states: ["sQ"],
+    meaning:
+      "The client waited for --queue-timeout, and no destination had a slot for it in that time; tried names those whose connect failed.",
+    advice:
+      "See whether destinations are up (iawlb status): if all are, more slots or destinations; if not, why they are away.",
+  },
+  "idle-timeout": {
+    states: ["cD"],
+    meaning: "Neither side sent a byte for --idle-timeout; both got a reset.",
+    advice:
+      "Longer --idle-timeout where silence is usual, or keep-alives of the protocol's own. A client that vanished without a word ends this way, too.",
+  },
+  "half-close-timeout": {
+    states: ["cD", "sD"],
+    meaning:
+      "One side had sent its end, and then nothing moved for --half-close-timeout. The first letter is the side that is late: c the client, s the destination.",
+    advice:
+      "Mostly a peer that has forgotten to close. Longer --half-close-timeout if an answer may take that long after the client's end.",
+  },
+  "answer-timeout": {
+    states: ["sD"],
+    meaning:
+      "The destination sent nothing for --answer-timeout after the client's first byte. The client got a reset.",
+    advice:
+      "The destination is stuck or too slow: see its log and its load. Server-first protocols are not concerned.",
+  },
+  "max-age": {
+    states: ["LD"],
+    meaning:
+      "The connection had reached --max-age and was closed in order, at a moment when nothing was on its way.",
+    advice: "Nothing: this was asked for. Clients are expected to connect again.",
+  },
+  "destination-down": {
+    states: ["DD"],
+    meaning:
+      "The health checks took the destination down, and --on-down close ends its connections by a reset.",
+    advice: "See checkFault in iawlb status, and the destination itself.",
+  },
+  denied: {
+    states: ["PC"],
+    meaning: "The client's address is not allowed: --allow and --deny, the longest match counts.",
+    advice: "If it should be let in, add its network to --allow, or take it out of --deny.",
+  },
+  "connection-limit": {
+    states: ["PC"],
+    meaning:
+      "As many connections were open as --max-connections allows, or as descriptors do: each takes two.",
+    advice:
+      "A higher --max-connections; where it is 0, a higher descriptor limit (ulimit -n, LimitNOFILE= of systemd).",
+  },
+  "client-limit": {
+    states: ["PC"],
+    meaning:
+      "The client's address had --max-per-client connections open. All of one IPv6 network count together (--client-prefix6).",
+    advice:
+      "If many people are behind that address, as behind a proxy, raise the limit; else it has done its work.",
+  },
+  "client-rate": {
+    states: ["PC"],
+    meaning: "The client's address connected faster than --rate-per-client.",
+    advice: "If that is its usual pace, raise the rate; else it has done its work.",
+  },
+  drain: {
+    states: ["KD", "KC", "KQ"],
+    meaning:
+      "The balancer was stopping, and this connection had not ended by --drain-timeout, or a second signal cut it short.",
+    advice: "A longer --drain-timeout, and as long for the service manager (TimeoutStopSec=).",
+  },
+  shutdown: {
+    states: ["KQ"],
+    meaning:
+      "The client came or was waiting while the balancer was stopping, and was refused: there was no destination for it in time.",
+    advice:
+      "Take the balancer out of service before it is stopped, or replace it by iawlb upgrade, which refuses nobody.",
+  },
+  killed: {
+    states: ["KD", "KC", "KQ"],
+    meaning: "Somebody ended this connection by hand: iawlb kill, or DELETE /connections/ID.",
+    advice: "Nothing: this was asked for.",
+  },
+  rebalance: {
+    states: ["LD"],
+    meaning:
+      "The connection was closed in order, at a quiet moment, so that its client connects again and may get another destination.",
+    advice: "Nothing: this was asked for.",
+  },
+  error: {
+    states: ["ID", "IC", "IQ"],
+    meaning:
+      "A fault of the balancer's own: an exception in its handler, or the end of the thread that held the connection.",
+    advice:
+      "This should not be. stderr has a line that begins with internal error: please report it.",
+  },
+} as const satisfies Record<CloseReason, ReasonWords>;
+
+/** First letter of a state: who or what ended it. */
+const enders: Readonly<Record<string, string>> = {
+  "-": "Ended in order",
+  C: "Ended by the client, which reset it or went away",
+  S: "Ended by the destination, which reset it",
+  P: "Refused by the balancer, for a rule or a limit of its own",
+  c: "Ended by a timeout, for the client",
+  s: "Ended by a timeout, for the destination",
+  K: "Ended because the balancer was stopped, or by whoever steers it",
+  L: "Closed by the balancer, in order and at a quiet moment",
+  D: "Cut because the destination is down",
+  I: "Ended by a fault of the balancer's own",
+};
+
+/** Second letter: when. */
+const phases: Readonly<Record<string, string>> = {
+  "-": "after both had sent their end",
+  Q: "in the queue",
+  C: "at accept, or while its destination was dialed",
+  D: "while joined to a destination",
+};
+
+const ourFault = "No destination is to blame: clients wait, and dials begin again after a moment.";
+
+/** What the system says of a connect: `lastFault` and `checkFault` in the status, causes in the log. */
+const faults: Readonly<Record<string, Words>> = {
+  ECONNREFUSED: {
+    meaning: "Nobody listens at the destination's address and port, or a firewall refuses it.",
+    advice: "Is the process running, on that port and that address (not on 127.0.0.1 alone)?",
+  },
+  ECONNRESET: {
+    meaning: "The destination accepted the connection and reset it at once.",
+    advice: "It is overloaded, about to end, or refuses our address: its own log says which.",
+  },
+  ETIMEDOUT: {
+    meaning: "The connect was not answered within --connect-timeout.",
+    advice: "The machine is off, a firewall drops packets, or its accept queue is full.",
+  },
+  EHOSTUNREACH: {
+    meaning: "No way leads to that host: a router says so, or nobody on the network answers to it.",
+    advice:
+      "Is the machine up, and the address right? ip route get ADDRESS says which way it goes.",
+  },
+  ENETUNREACH: {
+    meaning: "This machine has no route to that network.",
+    advice: "Often IPv6 on a machine that has none: use the IPv4 address, or set a route.",
+  },
+  EACCES: {
+    meaning: "This user may not connect there: the permissions of a unix socket, or a local rule.",
+    advice: "Let the balancer's user write to the socket and enter its directories.",
+  },
+  EPERM: {
+    meaning: "A local firewall rule, or a sandbox, forbids the connect.",
+    advice: "See the rules for outgoing connections, and RestrictAddressFamilies= of systemd.",
+  },
+  ENOENT: {
+    meaning: "There is no unix socket at that path.",
+    advice: "Is the process running, and is the path the same in its view of the file system?",
+  },
+  EINVAL: {
+    meaning: "The system does not take that address.",
+    advice: "See whether it is one that can be connected to; a link-local one needs its zone.",
+  },
+  EPIPE: {
+    meaning: "The destination had gone when the first byte was written.",
+    advice: "As with ECONNRESET: its own log says why it closes so early.",
+  },
+  EMFILE: {
+    meaning: `The process has no descriptor left. ${ourFault}`,
+    advice: "A higher descriptor limit (ulimit -n, LimitNOFILE=), or a lower --max-connections.",
+  },
+  ENFILE: {
+    meaning: `The whole machine has no descriptor left. ${ourFault}`,
+    advice: "Raise fs.file-max, or find who holds so many files.",
+  },
+  ENOBUFS: {
+    meaning: `The kernel has no buffer for another socket. ${ourFault}`,
+    advice: "Memory of the machine, and net.ipv4.tcp_mem.",
+  },
+  ENOMEM: {
+    meaning: `The kernel has no memory for another socket. ${ourFault}`,
+    advice: "Memory of the machine, the limit of its control group, and net.ipv4.tcp_mem.",
+  },
+  ENOSPC: {
+    meaning: `The kernel watches as many descriptors as it may for this user. ${ourFault}`,
+    advice: "Raise fs.epoll.max_user_watches.",
+  },
+  EADDRNOTAVAIL: {
+    meaning:
+      "There is no address or port left to connect from: towards one destination address there are about 28,000. The destination is not to blame.",
+    advice:
+      "Raise net.ipv4.ip_local_port_range, allow net.ipv4.tcp_tw_reuse=1, or give the destination more addresses.",
+  },
+  EADDRINUSE: {
+    meaning: "The port to connect from was taken. The destination is not to blame.",
+    advice: "As with EADDRNOTAVAIL: more local ports.",
+  },
+  EAGAIN: {
+    meaning:
+      "The accept queue of a unix socket is full. The destination is alive and asked again in 10 ms.",
+    advice: "A longer backlog of the destination, more processes of it, or --slots.",
+  },
+  ENOTFOUND: {
+    meaning: "The destination's name has no address, or this thread has not heard of it yet.",
+    advice: "Does the name resolve here? It is looked up again every 30 s, without a restart.",
+  },
+  EUNKNOWN: {
+    meaning: "The connect failed for a cause that has no name here.",
+    advice: "The log line of the moment when it went out may say more.",
+  },
+};
+
+const destinations = {
+  up: {
+    meaning: "The destination takes clients.",
+    advice: "Nothing.",
+  },
+  resting: {
+    meaning: "A connect has just failed: for 100 ms the others are tried first.",
+    advice: "Nothing, unless it comes again and again: see lastFault.",
+  },
+  out: {
+    meaning:
+      "Three connects in a row have failed. It rests for 1 s, then twice as long each time, up to 30 s, but 1 s while clients wait for it.",
+    advice: "See lastFault and the destination. It comes back by itself.",
+  },
+  trial: {
+    meaning:
+      "Its rest is over: one client tries whether it is back. If the connection holds, it is up.",
+    advice: "Nothing: without clients it stays so.",
+  },
+  down: {
+    meaning: "Its health checks have failed --health-fall times in a row; only they bring it back.",
+    advice: "See checkFault and the destination.",
+  },
+  unresolved: {
+    meaning: "Its name has no address yet.",
+    advice: "Does the name resolve here? It is looked up again every 30 s.",
+  },
+} as const satisfies Record<DestinationStatus["state"], Words>;
+
+/** @returns what the code means, null when there is none of that name. */
+export function explain(code: string): Explanation | null {
+  const word = code.toLowerCase();
+  if (isKey(reasons, word)) {
+    const { states, ...words } = reasons[word];
+    return { code: word, kind: "reason", related: states, ...words };
+  }
+  const fault = code.toUpperCase();
+  const words = faults[fault];
+  if (words !== undefined) return { code: fault, kind: "fault", related: [], ...words };
+  if (isKey(destinations, word)) {
+    return { code: word, kind: "destination", related: [], ...destinations[word] };
+  }
+  return explainState(code);
+}
+
+/** The letters are told apart by case: `cD` is a timeout, `CD` is not. */
+function explainState(code: string): Explanation | null {
+  const [who = "", when = ""] = code;
+  const ender = enders[who];
+  const phase = phases[when];
+  const isWhole = (who === "-") === (when === "-");
+  if (code.length !== 2 || ender === undefined || phase === undefined || !isWhole) return null;
+  const related = reasonsOf(code);
+  const [only] = related;
+  const advice =
+    related.length === 1 && only !== undefined
+      ? reasons[only].advice
+      : "The reason in the same line says which it was.";
+  return { code, kind: "state", meaning: `${ender}, ${phase}.`, advice, related };
+}
+
+function reasonsOf(state: string): CloseReason[] {
+  return closeReasons.filter((reason) =>
+    (reasons[reason].states as readonly string[]).includes(state),
+  );
+}
+
+/** Every code, in the order in which they are listed. */
+export function allCodes(): string[] {
+  const states = closeReasons.flatMap((reason) => reasons[reason].states);
+  return [
+    ...closeReasons,
+    ...new Set(states),
+    ...Object.keys(destinations),
+    ...Object.keys(faults),
+  ];
+}
+
+/** The code that was probably meant; "" = none is near. */
+export function nearestCode(code: string): string {
+  if (code.length === 2) {
+    return allCodes().find((each) => each.toLowerCase() === code.toLowerCase()) ?? "";
+  }
+  const words = allCodes().filter((each) => each.length > 2);
+  const near = nearest(
+    code,
+    words.map((each) => each.toLowerCase()),
+  );
+  return words.find((each) => each.toLowerCase() === near) ?? "";
+}
+
+function isKey<T extends object>(table: T, key: PropertyKey): key is keyof T {
+  return Object.hasOwn(table, key);
+}
