@@ -121,7 +121,7 @@ fault(46, "the admin side abused: clients are served, memory stays", async (lab)
     writeFileSync(tokenFile, token, { mode: 0o600 });
     const admin = ["--admin", `unix:${path}`, "--admin", "127.0.0.1:0"];
     const args = [...admin, "--admin-token-file", tokenFile, server.address];
-    const balancer = await lab.start(args, { ready });
+    const balancer = await lab.start(args, { ready, lateCount: 16 });
     const places = placesOf(balancer, path);
     const memoryKiB = rssKiB(balancer.pid);
     const fates = await meanwhile(balancer.port, async () => {

@@ -42,6 +42,8 @@ type LabOptions = SpawnOptions & {
   readonly listen?: string;
   /** What it says on stderr once all of it is there; descriptors are counted then. */
   readonly ready?: RegExp;
+  /** Descriptors that may be closed later: Bun's HTTP server keeps some that were cut for its idle time. */
+  readonly lateCount?: number;
 };
 
 /** The balancer under fault. */
@@ -103,11 +105,11 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
       threadCount: wayArgs.includes("--threads") ? 3 : 1,
       engine: wayArgs.includes("libc") ? "libc" : "bun",
       args: wayArgs,
-      start: async (args, { ready = /^/, ...options } = {}) => {
+      start: async (args, { ready = /^/, lateCount = 0, ...options } = {}) => {
         const balancing = await spawn([...common, ...wayArgs, ...args], options);
         started.push(balancing.process);
         await until(() => ready.test(balancing.process.stderr), `${ready} on stderr`);
-        return subjectOf(balancing.process);
+        return subjectOf(balancing.process, lateCount);
       },
     });
   } finally {
@@ -115,7 +117,7 @@ async function runCase(way: (typeof labWays)[number], body: (lab: Lab) => Promis
   }
 }
 
-async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
+async function subjectOf(balancer: RunningBalancer, lateCount: number): Promise<Subject> {
   const status = () => askStatus(balancer);
   const look = async () => ({ fds: descriptors(balancer.pid), status: await status() });
   let before = await look();
@@ -142,7 +144,7 @@ async function subjectOf(balancer: RunningBalancer): Promise<Subject> {
     if (count !== undefined) expect(status.accepted).toBe(count);
     await until(() => {
       const { pipes, others } = descriptors(balancer.pid);
-      return others <= before.fds.others && pipes <= before.fds.pipes + splicePipesMax;
+      return others <= before.fds.others + lateCount && pipes <= before.fds.pipes + splicePipesMax;
     }, "descriptors are as before");
     return status;
   };
