@@ -62,8 +62,10 @@ test("upgrade: who waits goes on waiting and is served, without a deadline", asy
   await until(() => joined.text === "served", "the first");
   using waiting = await client(chain.port);
   waiting.send("b");
-  process.kill(chain.pid, "SIGUSR1");
-  await until(() => chain.stderr.includes('"waiting":1'), "the one that waits");
+  await until(() => {
+    process.kill(chain.pid, "SIGUSR1"); // it may not be accepted yet
+    return chain.stderr.includes('"waiting":1');
+  }, "the one that waits");
   await chain.upgrade();
   await until(() => chain.stderr.includes("handed over: 1 open and 1 waiting go on"), "the word");
   joined.finish();
