@@ -32,6 +32,7 @@ test.each(ROWS.map((row) => [row.name, row] as const))(
     );
     expect(wrong).toEqual([]);
     for (const { key } of result.measures) {
+      if (key === "full") continue; // a small transfer may need no collection of the whole heap
       expect(result.samples.some(({ values }) => (values[key] ?? 0) > 0)).toBeTrue();
     }
     // Each condition has been measured with the same programs.
