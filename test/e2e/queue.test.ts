@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { client, echoServer, knock, until, type Peer } from "../net.ts";
 import { counter } from "./counter.ts";
-import { byCommandLine, embed, endings, start, ways, waysInProcess } from "./ways.ts";
+import { byCommandLine, embed, endings, start, ways, waysInProcess, isOneThread } from "./ways.ts";
 
 describe.each(waysInProcess)("queue, %s", (way) => {
   test("order: 500 waiting clients are served in the order of their arrival", async () => {
@@ -118,7 +118,9 @@ describe.each(ways)("queue, %s", (way) => {
     holder.finish();
     await until(() => witness.over && peer.over, "all answers");
     expect(peer.text).toBe("served patient");
-    expect(server.served).toEqual(["", "patient", ""]);
+    // A thread may lose its core after it has counted a client as waiting and before the others can see it.
+    if (isOneThread(way)) expect(server.served).toEqual(["", "patient", ""]);
+    else expect(server.served.toSorted()).toEqual(["", "", "patient"]);
     expect(endings(await balancer.finish(3))).toEqual(Array(3).fill("done -- client"));
   });
 
