@@ -6,13 +6,16 @@ import { OptionsError, readOptions, type Options } from "./control/options.ts";
 import { withNames } from "./control/record.ts";
 import type { RowRecord } from "./control/record-ring.ts";
 import type { ConnectionPage, ConnectionQuery, Mode, Modes } from "./control/steering.ts";
+import { noTls, readTls, wantsTls } from "./control/tls-need.ts";
 import { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import { ListenError, type ListeningDescriptor } from "./engine/listen.ts";
 import type { Inheritance } from "./inherited.ts";
 import { libc, type Libc } from "./linux/libc.ts";
+import { laneCountMax } from "./lanes.ts";
 import { inTurn, listenTargets, openAll, type OpenListener } from "./listening.ts";
 import { Pairs } from "./pairs.ts";
+import { refuseBadTls } from "./preface-plan.ts";
 import { rowCountOf } from "./roster.ts";
 import { statusOf, type Status } from "./status.ts";
 import { loopsOf, Steered, type SteeredHost, type Threads, type Wanted } from "./steered.ts";
@@ -92,7 +95,10 @@ export async function balance(given: BalanceOptions, hooks: Hooks = {}): Promise
   const safeHooks = guarded(hooks);
   const c = given.libc === false ? null : libc;
   requireSystem(options, c);
-  const running = new Running(options, given, c, safeHooks);
+  const warn = (message: string) => safeHooks.event?.({ kind: "warning", message });
+  const tls = given.tls ?? (wantsTls(options) ? await readTls(options, warn) : noTls);
+  refuseBadTls(options, tls);
+  const running = new Running(options, { ...given, tls }, c, safeHooks);
   await running.start(given.inheritance ?? null);
   return running;
 }
@@ -125,6 +131,7 @@ class Running implements Balancer, SteeredHost {
     this.board = new Board({
       destinationCountMax: rowCountOf(options.destinations.length),
       threadCount: options.threadCount,
+      laneCount: laneCountMax,
       waiterCountMax: Math.min(
         connectionCount,
         Math.max(placeCountMin, Math.min(options.queueCountMax, placeCountMax)),
@@ -165,10 +172,16 @@ class Running implements Balancer, SteeredHost {
 
   status(): Status {
     const { board, options, addresses } = this;
-    const { roster, watch } = this.steered;
+    const { roster, watch, tls } = this.steered;
+    const certificates = tls.identities.map(({ file, names, notAfterMs }) => ({
+      file,
+      names,
+      notAfter: notAfterMs,
+    }));
     const rows = [...roster.serving, ...roster.leaving];
     const checkFaultOf = (row: number) => watch.causeOf(row);
-    return statusOf(board, rows, addresses, options, performance.now(), checkFaultOf);
+    const of = { options, certificates };
+    return statusOf(board, rows, addresses, of, performance.now(), checkFaultOf);
   }
 
   plan(given: BalanceOptions | Options): readonly Change[] {

@@ -71,7 +71,7 @@ async function startProgram(
   const configuration = await readConfiguration(args, {});
   return Program.start(configuration, {
     read: () => readConfiguration(args, {}),
-    onSettings: () => {},
+    onConfiguration: () => {},
     onDrain: end,
     tell: say,
     ...(access === undefined ? {} : { access }),

@@ -6,7 +6,7 @@ import { killIn, pageOf } from "./connection-pages.ts";
 import { persistDestinations } from "./config/persist.ts";
 import type { Configuration } from "./config/config.ts";
 import { differenceOf, faultOf, isSamePlace, linesOf, partnersOf } from "./reload.ts";
-import { besideOf, withPlace, type Difference } from "./reload.ts";
+import { aroundOf, withPlace, type Difference } from "./reload.ts";
 import { readOptions, type Options } from "./control/options.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
 import { Turns } from "./turns.ts";
@@ -41,8 +41,8 @@ export interface ProgramHost {
   readonly modes?: Readonly<Record<string, Modes>>;
   /** Reads the configuration anew, from where it came. @throws OptionsError */
   read(): Promise<Configuration>;
-  /** Settings of the program itself have changed. */
-  onSettings(settings: Configuration["program"]): void;
+  /** It runs by another configuration. */
+  onConfiguration(configuration: Configuration): void;
   /** Whoever steers wants it to end in order. */
   onDrain(): void;
   readonly access?: Hooks["access"];
@@ -311,13 +311,13 @@ export class Program implements Steering {
     this.announce(opened.values());
     for (const [each, listener] of staying) {
       const { options } = each;
-      await listener.balancer.apply({ ...options, beside: besideOf(each, next) });
+      await listener.balancer.apply({ ...options, ...aroundOf(each, next) });
       listener.options = options;
     }
     this.configuration = next;
     this.settings = { ...this.settings, logLevel: next.program.logLevel };
     this.steered.clear();
-    this.host.onSettings(next.program);
+    this.host.onConfiguration(next);
     return outcome;
   }
 
@@ -343,7 +343,7 @@ export class Program implements Steering {
       for (const each of inTurn) {
         const { options } = each;
         const called = { name: each.name };
-        const given = { ...options, ...givenTo(each), beside: besideOf(each, configuration) };
+        const given = { ...options, ...givenTo(each), ...aroundOf(each, configuration) };
         const balancer = await balance(given, this.hooksOf(called));
         opened.set(each, Object.assign(called, { balancer, options }));
       }

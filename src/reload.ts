@@ -5,6 +5,7 @@ import { placeText } from "./control/mistake.ts";
 import { formatAddress, OptionsError, type Options } from "./control/options.ts";
 import type { ReloadOutcome } from "./control/steering.ts";
 import { writeAdmin } from "./control/program-rows.ts";
+import type { TlsMaterial } from "./control/tls-files.ts";
 import { formatDuration } from "./control/value.ts";
 
 export interface Difference {
@@ -73,15 +74,19 @@ function planOf(
   wanted: Wanted,
 ): readonly Change[] {
   try {
-    return balancer.plan({ ...options, beside: besideOf(wanted, next) });
+    return balancer.plan({ ...options, ...aroundOf(wanted, next) });
   } catch (error) {
     throw withPlace(error, next, wanted);
   }
 }
 
-/** The others: they share the descriptors. */
-export function besideOf(wanted: Wanted, { listeners }: Configuration): readonly Options[] {
-  return listeners.filter((each) => each !== wanted).map(({ options }) => options);
+/** What its TLS files hold, and the others: they share the descriptors. */
+export function aroundOf(
+  wanted: Wanted,
+  { listeners }: Configuration,
+): { readonly beside: readonly Options[]; readonly tls: TlsMaterial } {
+  const beside = listeners.filter((each) => each !== wanted).map(({ options }) => options);
+  return { beside, tls: wanted.tls };
 }
 
 function inWords(openCount: number): string {

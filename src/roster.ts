@@ -5,9 +5,14 @@
 //                                           ^───── back in time ─────┘
 import { formatAddress, OptionsError, type DestinationOptions } from "./control/options.ts";
 import { isLiteral } from "./control/resolve.ts";
+import { routeKeyOf } from "./control/routes.ts";
 import type { Mode, Modes } from "./control/steering.ts";
+import type { DestinationTls, TlsMaterial } from "./control/tls-files.ts";
+import { noTls } from "./control/tls-need.ts";
 import type { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
+import { LaneNumbers } from "./lanes.ts";
+import { outwardPlanOf } from "./preface-plan.ts";
 import type { RowPlan } from "./thread-plan.ts";
 
 /** Rows for as many destinations again and some, for those that come while others leave. */
@@ -35,6 +40,10 @@ export interface Stay {
   change: number;
   /** Threads have been asked to forget it: it cannot come back any more. */
   isForgotten: boolean;
+  /** Number of the lane of its route. */
+  readonly lane: number;
+  /** What is needed to speak TLS to it; null = it speaks none. */
+  tls: DestinationTls | null;
 }
 
 /** What becomes of the rows by a change. */
@@ -51,15 +60,22 @@ export class Roster {
   private readonly board: Board;
   private readonly rows: (Stay | null)[];
   private lastGeneration = 0;
+  private readonly lanes = new LaneNumbers();
 
   /** @param modes of those that are not ready. */
-  constructor(board: Board, destinations: readonly DestinationOptions[], modes: Modes) {
+  constructor(
+    board: Board,
+    destinations: readonly DestinationOptions[],
+    modes: Modes,
+    tls: TlsMaterial = noTls,
+  ) {
     this.board = board;
     this.rows = Array.from({ length: board.size.destinationCountMax }, () => null);
     const modeOf = (name: string) => (Object.hasOwn(modes, name) ? modes[name] : null) ?? "ready";
     this.serving = destinations.map((options, row) =>
       this.enter(row, options, modeOf(options.name), 0, true),
     );
+    this.setTls(tls);
   }
 
   /** How these destinations would be placed. @throws OptionsError when there is no room for all that are new. */
@@ -74,6 +90,8 @@ export class Roster {
     const newCount = serving.filter(({ stay }) => stay === null).length;
     const freeCount = this.rows.filter((stay) => stay === null).length;
     if (newCount > freeCount) throw noRoom(newCount, freeCount);
+    const routes = new Set(destinations.map(routeKeyOf));
+    if (!this.lanes.haveRoomFor(routes)) throw noRoomForRoutes();
     const staying = new Set(serving.map(({ stay }) => stay));
     return { serving, leaving: this.serving.filter((stay) => !staying.has(stay)) };
   }
@@ -109,6 +127,16 @@ export class Roster {
     this.leaving = [...this.leaving, ...step.leaving].filter((stay) => stay.isLeaving);
   }
 
+  /** What the files of those that serve hold, in their order. Who leaves keeps what it has. */
+  setTls({ destinations }: TlsMaterial): void {
+    this.serving.forEach((stay, index) => (stay.tls = destinations[index] ?? null));
+  }
+
+  /** The lane of a route that somebody serves. */
+  laneOf(route: string): number {
+    return this.lanes.of(route) ?? 0;
+  }
+
   /** All threads have taken this change. @returns those that get clients from now on. */
   onKnown(change: number): Stay[] {
     const known = this.serving.filter((stay) => !stay.isKnown && stay.change <= change);
@@ -135,6 +163,8 @@ export class Roster {
     this.leaving = this.leaving.filter((each) => each !== stay);
     this.rows[stay.row] = null;
     this.board.clear(stay.row);
+    const all = [...this.serving, ...this.leaving];
+    this.lanes.keep(new Set(all.map(({ options }) => routeKeyOf(options))));
   }
 
   find(row: number): Stay | null {
@@ -159,9 +189,10 @@ export class Roster {
     const count = this.rows.findLastIndex((stay) => stay !== null) + 1;
     return this.rows.slice(0, count).map((stay) => {
       if (stay === null) return null;
-      const { generation, targets, isLeaving } = stay;
+      const { generation, targets, isLeaving, lane } = stay;
       const { name, backup, warm } = stay.options;
-      return { generation, name, backup, warm, targets, isLeaving };
+      const outward = outwardPlanOf(stay.options, stay.tls);
+      return { generation, name, backup, warm, targets, isLeaving, lane, outward };
     });
   }
 
@@ -176,10 +207,21 @@ export class Roster {
     const targets = fixedTargets(options);
     const isEnabled = isKnown && mode === "ready";
     const isResolved = targets.length > 0;
-    this.board.fill(row, options.slots, options.weight, isResolved, isEnabled);
     const generation = this.lastGeneration;
     const flags = { isKnown, isLeaving: false, isForgotten: false };
-    const stay = { row, generation, options, targets, mode, change, ...flags };
+    const lane = this.lanes.of(routeKeyOf(options)) ?? 0; // `stepTo` has found room
+    this.board.fill(row, options.slots, options.weight, isResolved, isEnabled, lane);
+    const stay: Stay = {
+      row,
+      generation,
+      options,
+      targets,
+      mode,
+      change,
+      ...flags,
+      lane,
+      tls: null,
+    };
     this.rows[row] = stay;
     return stay;
   }
@@ -196,9 +238,15 @@ export function fixedTargets({ address }: DestinationOptions): Target[] {
   return isLiteral(address.host) ? [{ ip: address.host, port: address.port }] : [];
 }
 
-/** The same name at another address is another destination. */
-function keyOf({ name, address }: DestinationOptions): string {
-  return `${name} ${formatAddress(address)}`;
+/** The same name at another address, or for another route, is another destination. */
+function keyOf(options: DestinationOptions): string {
+  return `${options.name} ${formatAddress(options.address)} ${routeKeyOf(options)}`;
+}
+
+function noRoomForRoutes(): OptionsError {
+  const message = "DEST: the new routes find no free places while old ones are still in use";
+  const hint = "try again when their last connections have ended";
+  return new OptionsError([{ code: "too-many-destinations", argument: "DEST", message, hint }]);
 }
 
 function noRoom(newCount: number, freeCount: number): OptionsError {

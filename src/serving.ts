@@ -1,10 +1,11 @@
 // `iawlb serve`: the program and what stands around it: its configuration read again, the admin side, its succession.
 import { readAgain, type Configuration } from "./config/config.ts";
-import { watchFile } from "./config/watch-file.ts";
+import { WatchedFiles } from "./config/watched-files.ts";
 import type { Admin, AdminOptions } from "./admin/server.ts";
 import { adminPlaces } from "./control/admin-place.ts";
 import { formatAddress } from "./control/address.ts";
 import { info, say, setLogLevel, warning } from "./control/log.ts";
+import { tlsFilesOf } from "./control/tls-need.ts";
 import { ListenError } from "./engine/listen.ts";
 import { isLeft, legacyOf, type Legacy } from "./legacy.ts";
 import { live, type Life, type World } from "./lifetime.ts";
@@ -23,9 +24,10 @@ export async function serve(
   setLogLevel(configuration.program.logLevel);
   for (const { message } of configuration.warnings) warning(message);
   await live(configuration.program.accessLog, succession, async (world) => {
-    const program = await startProgram(configuration, succession, legacy, world);
+    const watched: WatchedFiles = new WatchedFiles(() => void program.reload("watch"), warning);
+    const program = await startProgram(configuration, succession, legacy, world, watched);
     const { hasPredecessor } = succession.inheritance;
-    const surroundings = () => surround(program, configuration, legacy, hasPredecessor);
+    const surroundings = () => surround(program, configuration, legacy, hasPredecessor, watched);
     return lifeOf(program, configuration, succession, surroundings);
   });
 }
@@ -35,13 +37,17 @@ function startProgram(
   succession: Succession,
   { modes }: Legacy,
   { access, end }: World,
+  watched: WatchedFiles,
 ): Promise<Program> {
   let latest = configuration;
   return Program.start(configuration, {
     inheritance: succession.inheritance,
     modes,
     read: async () => (latest = await readAgain(latest)),
-    onSettings: ({ logLevel }) => setLogLevel(logLevel),
+    onConfiguration: (next) => {
+      setLogLevel(next.program.logLevel);
+      if (configuration.program.watch) void watched.follow(filesOf(next));
+    },
     onDrain: end,
     tell: say,
     ...(access === undefined ? {} : { access }),
@@ -59,26 +65,34 @@ const nothingAround: Around = { sockets: [], close: async () => {} };
 
 async function surround(
   program: Program,
-  { file, program: settings }: Configuration,
+  configuration: Configuration,
   legacy: Legacy,
   hasPredecessor: boolean,
+  watched: WatchedFiles,
 ): Promise<Around> {
+  const { program: settings } = configuration;
   const admin = await openAdminSide(program, settings, legacy, hasPredecessor);
-  const watching =
-    settings.watch && file !== ""
-      ? await watchFile(file, () => void program.reload("watch"))
-      : null;
-  if (settings.watch && file === "") warning("--watch has nothing to watch without --config FILE");
+  const files = settings.watch ? filesOf(configuration) : [];
+  await watched.follow(files);
+  if (settings.watch && files.length === 0) {
+    warning("--watch has nothing to watch without --config FILE or a file of TLS");
+  }
   return {
     get sockets() {
       const unix = admin?.addresses.filter((each) => each.startsWith("unix:")) ?? [];
       return unix.map((each) => each.slice("unix:".length));
     },
     async close() {
-      watching?.close();
+      watched.close();
       await admin?.close();
     },
   };
+}
+
+/** What it was made of: the file itself, and those that it names for TLS. */
+function filesOf({ file, listeners }: Configuration): readonly string[] {
+  const ofTls = listeners.flatMap(({ options }) => tlsFilesOf(options));
+  return file === "" ? ofTls : [file, ...ofTls];
 }
 
 /** Loaded once the listeners are open: clients need not wait for it. */

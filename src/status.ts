@@ -1,5 +1,6 @@
 // What a balancer says of itself: the board as a plain object (IAWLB §10, whose status nobody read).
 import { formatAddress, type DestinationOptions, type Options } from "./control/options.ts";
+import { routeKeyOf } from "./control/routes.ts";
 import type { Mode } from "./control/steering.ts";
 import { State, type Board } from "./core/board.ts";
 import { faultCodes } from "./core/fault.ts";
@@ -21,6 +22,11 @@ export interface DestinationStatus {
   readonly slotsNow: number;
   readonly weight: number;
   readonly backup: boolean;
+  /** By what it is chosen: `sni=a.example alpn=h2`, `plain`; "" = by default. */
+  readonly route: string;
+  /** What it is told of its clients. */
+  readonly proxy: DestinationOptions["proxy"];
+  readonly tls: boolean;
   readonly connections: number;
   readonly failures: number;
   readonly bytesUp: number;
@@ -47,6 +53,14 @@ export interface HistogramStatus {
   readonly buckets: readonly (readonly [edge: number, count: number])[];
 }
 
+export interface CertificateStatus {
+  /** As it was given. */
+  readonly file: string;
+  readonly names: readonly string[];
+  /** ms since 1970. */
+  readonly notAfter: number;
+}
+
 export interface Status {
   readonly addresses: readonly string[];
   readonly policy: Options["policy"];
@@ -66,6 +80,17 @@ export interface Status {
     readonly waited: number;
     readonly countMax: number;
   };
+  /** The start of connections, where it is read. */
+  readonly preface: {
+    /** Being read now, handshakes included, and handshakes in progress. */
+    readonly open: number;
+    readonly handshaking: number;
+    /** Since the start: handshakes that succeeded, and clients that a PROXY header told of. */
+    readonly secured: number;
+    readonly proxied: number;
+  };
+  /** Of TLS that ends here. */
+  readonly certificates: readonly CertificateStatus[];
   readonly closed: Readonly<Record<CloseReason, number>>;
   /** From both sides; equals `bytesUp` + `bytesDown` + `bytesUndelivered`. Of connections that have ended. */
   readonly bytesIn: number;
@@ -94,7 +119,7 @@ export function statusOf(
   board: Board,
   rows: readonly StatusRow[],
   addresses: readonly string[],
-  options: Options,
+  { options, certificates }: { options: Options; certificates: readonly CertificateStatus[] },
   nowMs: number,
   checkFaultOf: (row: number) => string,
 ): Status {
@@ -125,6 +150,13 @@ export function statusOf(
       waited: sum("waited"),
       countMax: options.queueCountMax,
     },
+    preface: {
+      open: sum("prefaces"),
+      handshaking: sum("handshaking"),
+      secured: sum("secured"),
+      proxied: sum("proxied"),
+    },
+    certificates,
     closed: Object.fromEntries(closed) as Record<CloseReason, number>, // the keys are the reasons
     bytesIn: sum("bytesIn"),
     bytesUp: sum("bytesUp"),
@@ -142,7 +174,8 @@ export function statusOf(
     histograms: Object.fromEntries(
       histogramNames.map((name) => [name, histogramStatus(histograms[name], name)]),
     ) as Status["histograms"], // fromEntries forgets the keys it was given
-    destinations: rows.map(({ row, options: { name, address, backup }, mode, isLeaving }) => {
+    destinations: rows.map(({ row, options: each, mode, isLeaving }) => {
+      const { name, address, backup, proxy, tls } = each;
       const of = (column: "joined" | "failures" | "bytesUp" | "bytesDown"): number =>
         threads.reduce((total, each) => total + (each[column][row] ?? 0), 0);
       return {
@@ -155,6 +188,9 @@ export function statusOf(
         slotsNow: board.slots[row] ?? 0,
         weight: board.weight[row] ?? 0,
         backup,
+        route: routeKeyOf(each),
+        proxy,
+        tls,
         connections: of("joined"),
         failures: of("failures"),
         bytesUp: of("bytesUp"),

@@ -8,9 +8,13 @@ import { OptionsError, readOptions } from "./control/options.ts";
 import type { GivenOptions, Mistake, Options, Settings } from "./control/options.ts";
 import { Names } from "./control/resolve.ts";
 import { SteeringError, type Mode, type Modes } from "./control/steering.ts";
+import { tlsChangesOf } from "./control/tls-changes.ts";
+import type { TlsMaterial } from "./control/tls-files.ts";
+import { followTls, noTls, wantsTls } from "./control/tls-need.ts";
 import type { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import type { Libc } from "./linux/libc.ts";
+import { prefacePlanOf, refuseBadTls } from "./preface-plan.ts";
 import { isOurs } from "./listening.ts";
 import { fixedTargets, hostToResolve, Roster, type Stay, type Step } from "./roster.ts";
 import { systemLimits } from "./system.ts";
@@ -47,10 +51,13 @@ export interface SteeredHost {
 export type Wanted = GivenOptions & {
   /** Other listeners of this process, which take their share of what the system allows. */
   readonly beside?: readonly Options[];
+  /** What its TLS files hold, where they were read already; else they are read. */
+  readonly tls?: TlsMaterial;
 };
 
 interface Read {
   readonly next: Options;
+  readonly tls: TlsMaterial;
   readonly changes: readonly Change[];
   readonly takesAll: boolean;
   readonly beside: readonly Options[];
@@ -58,9 +65,13 @@ interface Read {
   readonly warnings: readonly string[];
 }
 
+type Around = Pick<Wanted, "beside" | "tls"> & { readonly modes?: Modes };
+
 export class Steered {
   /** What it runs by now. */
   options: Options;
+  /** What its TLS files held when they were read; destinations in the order of the options. */
+  tls: TlsMaterial;
   readonly roster: Roster;
   readonly clients: ClientTables;
   readonly names: Names;
@@ -78,17 +89,18 @@ export class Steered {
 
   constructor(
     options: Options,
-    { beside = [], modes = {} }: Pick<Wanted, "beside"> & { readonly modes?: Modes },
+    { beside = [], tls = noTls, modes = {} }: Around,
     c: Libc | null,
     host: SteeredHost,
   ) {
     this.host = host;
     this.beside = beside;
+    this.tls = tls;
     const warn = (text: string) => this.warn(text);
     const { connectionCountMax, checkCountMax } = systemLimits(options, beside, warn);
     this.takesAll = options.connectionCountMax === 0;
     this.options = { ...options, connectionCountMax };
-    this.roster = new Roster(host.board, options.destinations, modes);
+    this.roster = new Roster(host.board, options.destinations, modes, tls);
     this.clients = new ClientTables(this.options, options.threadCount);
     this.asking = new Asking(() => host.threads);
     this.names = new Names(
@@ -108,7 +120,9 @@ export class Steered {
   present(): Present {
     const { table, number } = this.clients;
     const clients = table && { number, buffer: table.buffer, clientCountMax: table.capacity };
-    return { settings: settingsOf(this.options), rows: this.roster.plans(), clients };
+    const { options, tls, roster } = this;
+    const preface = prefacePlanOf(options, tls, (route) => roster.laneOf(route));
+    return { settings: settingsOf(options), rows: roster.plans(), clients, preface };
   }
 
   /** No more is looked up, checked, or asked. */
@@ -122,7 +136,7 @@ export class Steered {
 
   /** What would change. @throws OptionsError with every mistake. */
   plan(given: Wanted): readonly Change[] {
-    const read = this.read(given);
+    const read = this.read(readOptions(given), given);
     this.roster.stepTo(read.next.destinations);
     return read.changes;
   }
@@ -132,10 +146,15 @@ export class Steered {
    * @throws OptionsError with every mistake, SteeringError when it is ending; then nothing has changed.
    */
   async apply(given: Wanted): Promise<readonly Change[]> {
-    let read = this.read(given);
+    const wanted = readOptions(given);
+    const mustRead = given.tls === undefined && wantsTls(wanted);
+    const around = mustRead
+      ? { ...given, tls: await followTls(this.options, this.tls, wanted) }
+      : given;
+    let read = this.read(wanted, around);
     if (!this.hasRoom(read)) {
       await this.forgetLeft(); // rows may have become free
-      read = this.read(given);
+      read = this.read(wanted, around);
     }
     const step = this.roster.stepTo(read.next.destinations);
     if (this.host.isEnding) throw new SteeringError("refused", "it is draining");
@@ -170,12 +189,14 @@ export class Steered {
     this.changeNumber += 1;
     const number = this.changeNumber;
     this.options = read.next;
+    this.tls = read.tls;
     this.takesAll = read.takesAll;
     this.beside = read.beside;
     for (const message of read.warnings) this.warn(message);
     this.clients.follow(read.next);
     watch.follow(read.next, read.checkCountMax);
     roster.take(step, number);
+    roster.setTls(read.tls);
     for (const stay of step.leaving) watch.set(stay.row, null, []);
     for (const stay of roster.serving) this.watchOver(stay);
     const { done } = asking.ask({ kind: "change", ...this.present() });
@@ -241,11 +262,10 @@ export class Steered {
   }
 
   /** @throws OptionsError */
-  private read(given: Wanted): Read {
+  private read(wanted: Options, given: Pick<Wanted, "beside" | "tls">): Read {
     const { options: before, roster, host } = this;
-    const wanted = readOptions(given);
     const warnings: string[] = [];
-    const { beside = this.beside } = given;
+    const { beside = this.beside, tls = noTls } = given;
     const warn = (text: string) => void warnings.push(text);
     const limits = systemLimits(withKept(before, wanted), beside, warn);
     const { checkCountMax } = limits;
@@ -254,12 +274,19 @@ export class Steered {
     const areSharedAnew = sharersOf(beside) !== sharersOf(this.beside);
     const { connectionCountMax } = takesAll && this.takesAll && !areSharedAnew ? before : limits;
     const resolved = { ...wanted, connectionCountMax };
+    refuseBadTls(resolved, tls);
     const usedBy = (name: string) =>
       roster.allNamed(name).reduce((sum, { row }) => sum + (host.board.used[row] ?? 0), 0);
-    const changes = changesOf(before, resolved, { all: host.board.total("open"), of: usedBy });
+    const changes = [
+      ...changesOf(before, resolved, { all: host.board.total("open"), of: usedBy }),
+      ...(given.tls === undefined
+        ? [] // not read anew
+        : tlsChangesOf({ options: before, tls: this.tls }, { options: resolved, tls })),
+    ];
     const isLimited = connectionCountMax !== before.connectionCountMax;
     return {
       next: withKept(before, resolved),
+      tls,
       changes,
       takesAll,
       beside,

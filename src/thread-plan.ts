@@ -3,9 +3,13 @@
 import type { ChangeEvent } from "./control/hooks.ts";
 import type { Settings } from "./control/options.ts";
 import type { RowRecord } from "./control/record-ring.ts";
+import type { Network } from "./core/access.ts";
 import type { BoardSize } from "./core/board.ts";
+import type { Outward } from "./core/destination.ts";
 import type { OpenPair, PairQuery } from "./core/live.ts";
+import type { Route } from "./core/routes.ts";
 import type { Target } from "./engine/dial.ts";
+import type { TlsClientParts, TlsServerParts } from "./engine/tls-side.ts";
 
 /** A destination, without what is on the board. */
 export interface RowPlan {
@@ -19,6 +23,32 @@ export interface RowPlan {
   readonly targets: readonly Target[];
   /** It gets no connection any more. */
   readonly isLeaving: boolean;
+  /** Number of the lane that it serves. */
+  readonly lane: number;
+  /** What it is told before a client's first byte; null = nothing. */
+  readonly outward: OutwardPlan | null;
+}
+
+export interface OutwardPlan extends Omit<Outward, "tls"> {
+  readonly tls: TlsClientParts | null;
+}
+
+/** What is read of the start of a connection, each null where it is not. */
+export interface PrefacePlan {
+  readonly proxy: {
+    readonly versions: { readonly v1: boolean; readonly v2: boolean };
+    readonly from: readonly Network[];
+    readonly othersRefused: boolean;
+  } | null;
+  readonly tls: {
+    /** The first one serves names that none is for. */
+    readonly identities: readonly {
+      readonly names: readonly string[];
+      readonly parts: TlsServerParts;
+    }[];
+    readonly alpn: readonly string[];
+  } | null;
+  readonly routes: { readonly list: readonly Route[]; readonly defaultLane: number } | null;
 }
 
 /** The table of clients, where there is a limit for each of them. */
@@ -35,6 +65,8 @@ export interface Present {
   /** By row of the board; null: the row is free. */
   readonly rows: readonly (RowPlan | null)[];
   readonly clients: ClientsPlan | null;
+  /** null: a client is handed on at once. */
+  readonly preface: PrefacePlan | null;
 }
 
 export interface ThreadPlan extends Present {

@@ -9,27 +9,24 @@ import { Admission } from "./core/admission.ts";
 import { assert, AssertionError } from "./core/assert.ts";
 import { Board } from "./core/board.ts";
 import { ClientTable } from "./core/clients.ts";
-import type { DestinationPlan } from "./core/destination.ts";
-import { Destinations } from "./core/destinations.ts";
-import type { Acceptor, DialAddress, Listening } from "./core/engine.ts";
-import type { PolicyMaker } from "./core/filing.ts";
+import type { Acceptor, Listening } from "./core/engine.ts";
 import { cutDestination, killPair, listPairs, unusedOf } from "./core/live.ts";
 import { endOfTurn, EventLoop, type Alarm, type Loop } from "./core/loop.ts";
 import type { Pair } from "./core/pair.ts";
 import { Plane } from "./core/plane.ts";
-import { policyOf } from "./core/policy.ts";
 import { refusals } from "./core/reason.ts";
 import { Sweep } from "./core/sweep.ts";
 import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import { LibcEngine } from "./engine/libc.ts";
 import { acceptFrom, listenPortably } from "./engine/listen.ts";
+import { Fleet } from "./fleet.ts";
 import { openCalls } from "./linux/calls.ts";
 import { libc, writeWake, type Libc } from "./linux/libc.ts";
+import { prefaceRulesOf, TlsSides } from "./thread-preface.ts";
 import type {
   ClientsPlan,
   Present,
-  RowPlan,
   ThreadAnswer,
   ThreadCommand,
   ThreadLink,
@@ -52,7 +49,8 @@ export class DataThread {
   /** Where its code runs later. */
   readonly loop: Loop;
   private readonly sweep: Sweep;
-  private readonly destinations: Destinations;
+  private readonly fleet: Fleet;
+  private readonly sides = new TlsSides();
   private readonly listening: { stop(): void }[] = [];
   private draining = false;
   private refusesWaiting = false;
@@ -84,24 +82,14 @@ export class DataThread {
     const board = new Board(plan.boardSize, plan.board);
     const filed = board.thread(plan.thread).cell("deadlines");
     this.sweep = new Sweep(this.loop, filed, catchUpMs);
-    this.destinations = new Destinations(
-      this.plansOf(plan.rows),
-      board,
-      plan.thread,
-      makerOf(settings),
-      this.sweep,
-      {
-        onOut: ({ name }, cause, retryMs) =>
-          link.tell({ kind: "destination-out", name, cause, retryMs }),
-        onBack: ({ name }) => link.tell({ kind: "destination-back", name }),
-      },
-      Math.random,
-      settings.slowStartMs,
-    );
     this.refusals = new Refusals(this.loop, settings.refusalRecordsMax, (reason, count) =>
       link.tell({ kind: "unlogged", reason, count }),
     );
+    const parts = { board, thread: plan.thread, sweep: this.sweep, sides: this.sides };
+    this.fleet = new Fleet({ ...parts, engine: this.engine, tell: (event) => link.tell(event) });
     this.plane = this.planeUpon(board);
+    this.fleet.addLanes(this.plane, plan.rows, settings);
+    this.sides.sweep();
     if (plan.wakeFds.length > 0) this.joinOthers();
   }
 
@@ -147,7 +135,7 @@ export class DataThread {
     switch (command.kind) {
       case "addresses":
       case "changed":
-        return this.onRow(command.row, "targets" in command ? command.targets : null);
+        return this.fleet.onRow(command.row, "targets" in command ? command.targets : null);
       case "cut":
         return cutDestination(this.plane.pairs, command.row, "destination-down");
       case "ask": {
@@ -164,14 +152,6 @@ export class DataThread {
     }
   }
 
-  /** A row may have been left before this came. @param targets null: what is on the board has changed. */
-  private onRow(row: number, targets: readonly Target[] | null): void {
-    const destination = this.destinations.find(row);
-    if (destination === null) return;
-    if (targets === null) this.destinations.onChanged(destination);
-    else this.destinations.setAddresses(destination, this.addressesOf(targets));
-  }
-
   private answer(question: ThreadQuestion): ThreadAnswer {
     const { plane, engine, loop } = this;
     const { pairs, retiring } = plane;
@@ -183,7 +163,7 @@ export class DataThread {
         return nothing;
       case "forget": {
         const numbers = unusedOf(pairs, question.rows);
-        for (const row of numbers) this.destinations.forget(row);
+        for (const row of numbers) this.fleet.forget(row);
         return { ...nothing, numbers };
       }
       case "list":
@@ -201,16 +181,31 @@ export class DataThread {
     }
   }
 
-  private change({ settings, rows, clients }: Present): void {
+  /** @throws what OpenSSL says of material that it refuses; then nothing has changed. */
+  private change({ settings, rows, clients, preface }: Present): void {
+    const rules = prefaceRulesOf(preface, this.sides);
+    const plans = this.fleet.plansOf(rows);
+    this.sides.sweep();
     this.refusals.recordsMax = settings.refusalRecordsMax;
-    this.destinations.slowStartMs = settings.slowStartMs;
     this.plane.change({
-      limits: settings,
+      limits: this.limitsOf(settings),
       hashes: settings.policy === "hash",
       admission: this.admissionOf(settings, clients),
+      preface: rules,
     });
-    this.destinations.change(this.plansOf(rows), makerOf(settings), settings.policy);
+    this.fleet.change(plans, rows, settings);
+    this.fleet.addLanes(this.plane, rows, settings);
+    this.plane.leaveLanes((lane) => this.fleet.isServed(lane));
     this.plane.onDestinations();
+  }
+
+  /** What all threads share evenly is this one's part. */
+  private limitsOf(settings: Settings): Settings {
+    const { threadCount } = this.plan.boardSize;
+    return {
+      ...settings,
+      handshakeCountMax: Math.ceil(settings.handshakeCountMax / threadCount),
+    };
   }
 
   /** What the kernel has queued is accepted first: a listener that closes resets it. */
@@ -269,14 +264,14 @@ export class DataThread {
   private joinOthers(): void {
     const { c, engine, plan, plane } = this;
     if (c === null) return;
-    plane.tickets.onGrant = (thread) => writeWake(c, plan.wakeFds[thread] ?? -1);
+    plane.onGrant = (thread) => writeWake(c, plan.wakeFds[thread] ?? -1);
     engine.watch(plan.wakeFd, () => {
       plane.onWake();
       this.onWake();
     });
     if (!(engine instanceof LibcEngine)) return;
     // While it is awake it looks by itself, and nobody needs to wake it.
-    engine.afterSleep = () => plane.tickets.stayAwake();
+    engine.afterSleep = () => plane.onAwake();
     engine.whileAwake = () => plane.takeGrants();
     engine.beforeSleep = () => plane.onSleep();
   }
@@ -311,35 +306,21 @@ export class DataThread {
     return this.clients?.table ?? null;
   }
 
-  private plansOf(rows: readonly (RowPlan | null)[]): (DestinationPlan | null)[] {
-    const { thread, boardSize } = this.plan;
-    return rows.map((row) => {
-      if (row === null) return null;
-      const { generation, name, backup, isLeaving } = row;
-      const warm = Math.max(0, Math.ceil((row.warm - thread) / boardSize.threadCount)); // its share of them
-      const addresses = this.addressesOf(row.targets);
-      return { generation, name, backup, warm, addresses, isLeaving };
-    });
-  }
-
-  private addressesOf(targets: readonly Target[]): DialAddress[] {
-    return targets.map((target) => this.engine.address(target));
-  }
-
   private planeUpon(board: Board): Plane {
     const { plan, link } = this;
     const { settings } = plan;
     return new Plane({
       engine: this.engine,
-      limits: settings,
+      limits: this.limitsOf(settings),
       board,
       thread: plan.thread,
-      destinations: this.destinations,
+      destinations: this.fleet.addFirst(plan.rows, settings),
       sweep: this.sweep,
       loop: this.loop,
       hashes: settings.policy === "hash",
       wantsClient: plan.wantsRecords,
       admission: this.admissionOf(settings, plan.clients),
+      preface: prefaceRulesOf(plan.preface, this.sides),
       events: {
         onSettled: (pair) => {
           this.record(pair);
@@ -359,10 +340,6 @@ export class DataThread {
 }
 
 const nothing: ThreadAnswer = { pairs: [], numbers: [], count: 0 };
-
-function makerOf({ policy }: Settings): PolicyMaker {
-  return (board, members) => policyOf(policy, board, members);
-}
 
 function raise(error: Error): never {
   throw error;

@@ -12,6 +12,7 @@ import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import type { Libc } from "./linux/libc.ts";
 import type { ThreadCommand } from "./thread-plan.ts";
+import { beginSlowStart, growSlowStart } from "./core/slow-start.ts";
 
 /** Steps of a slow start, and the shortest of them. */
 const growStepCount = 50;
@@ -95,7 +96,7 @@ export class Watch {
   /** It was under maintenance, and is new to its clients. */
   onReady(row: number): void {
     if (this.settings.slowStartMs === 0) return;
-    this.host.board.beginSlowStart(row, performance.now());
+    beginSlowStart(this.host.board, row, performance.now());
     this.onBack();
   }
 
@@ -132,7 +133,7 @@ export class Watch {
     let isGrowing = false;
     board.slowFromMs.forEach((fromMs, row) => {
       if (fromMs === 0) return;
-      if (board.growSlowStart(row, nowMs, this.settings.slowStartMs)) isGrowing = true;
+      if (growSlowStart(board, row, nowMs, this.settings.slowStartMs)) isGrowing = true;
       this.host.send({ kind: "changed", row });
     });
     if (!isGrowing) this.stopGrowing();
@@ -169,7 +170,7 @@ export class Watch {
     const { board } = this.host;
     if (board.stateOf(row) !== State.down) return false;
     board.clearFailures(row);
-    if (this.settings.slowStartMs > 0) board.beginSlowStart(row, performance.now());
+    if (this.settings.slowStartMs > 0) beginSlowStart(board, row, performance.now());
     if (!board.changeState(row, State.down, State.up)) return false;
     this.host.send({ kind: "changed", row });
     this.onBack();

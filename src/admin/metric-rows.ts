@@ -175,6 +175,39 @@ export const listenerMetrics: readonly ListenerMetric[] = [
     each: one(({ queue }) => queue.waited),
   },
   {
+    name: "iawlb_listener_preface_connections",
+    type: "gauge",
+    help: "Connections whose PROXY header, ClientHello or handshake is not over.",
+    each: one(({ preface }) => preface.open),
+  },
+  {
+    name: "iawlb_listener_tls_handshaking_connections",
+    type: "gauge",
+    help: "TLS handshakes in progress.",
+    each: one(({ preface }) => preface.handshaking),
+  },
+  {
+    name: "iawlb_listener_tls_handshakes_total",
+    type: "counter",
+    help: "TLS handshakes that succeeded; those that failed are closed connections with reason tls-handshake.",
+    each: one(({ preface }) => preface.secured),
+  },
+  {
+    name: "iawlb_listener_proxied_connections_total",
+    type: "counter",
+    help: "Clients that a PROXY header told of.",
+    each: one(({ preface }) => preface.proxied),
+  },
+  {
+    name: "iawlb_listener_tls_certificate_expiry_timestamp_seconds",
+    type: "gauge",
+    help: "When a certificate expires, in Unix time.",
+    each: (add, labels, { certificates }) => {
+      for (const { file, notAfter } of certificates)
+        add(`${labels},${label("file", file)}`, notAfter / 1_000);
+    },
+  },
+  {
     name: "iawlb_listener_bytes_total",
     type: "counter",
     help: "Bytes passed on by connections that have ended; up is from the client to the destination.",

@@ -57,7 +57,10 @@ function listOf(all: readonly Explanation[]): string {
       .map(({ code, meaning }) => {
         const [first = ""] = meaning.split(/(?<=\.) /);
         const [start = "", ...rest] = wrap(first, 22);
-        return [`  ${code.padEnd(20)}${start.trimStart()}`, ...rest].join("\n");
+        // A code that is longer than its column has a line of its own.
+        const head = code.length < 20 ? [] : [`  ${code}`];
+        const column = head.length === 0 ? `  ${code.padEnd(20)}` : " ".repeat(22);
+        return [...head, column + start.trimStart(), ...rest].join("\n");
       });
     return `${title}\n${lines.join("\n")}`;
   });

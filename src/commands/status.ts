@@ -89,6 +89,7 @@ function listenerText(listener: ListenerStatus): string {
   return [
     `${name} on ${addresses.join(", ")}: ${open} open, ${queue.waiting} of them wait${oldest}`,
     `${accepted} accepted; ended ones moved ${inBytes(bytesUp)} up, ${inBytes(bytesDown)} down`,
+    ...prefaceLines(listener),
     ...(ends.length === 0 ? [] : [ends.map(([reason, count]) => `${count} ${reason}`).join(", ")]),
     "",
     table(["TIME", "P50", "P90", "P99"], quantiles),
@@ -96,6 +97,22 @@ function listenerText(listener: ListenerStatus): string {
     destinationTable(listener),
   ].join("\n");
 }
+
+/** Nothing where nobody reads the start of a connection. */
+function prefaceLines({ preface, certificates }: ListenerStatus): string[] {
+  const { open, handshaking, secured, proxied } = preface;
+  const isRead = open + secured + proxied + certificates.length > 0;
+  const counts = `${proxied} came by a proxy, ${secured} by TLS; ${open} begin, ${handshaking} of them shake hands`;
+  return [
+    ...(isRead ? [counts] : []),
+    ...certificates.map(({ file, names, notAfter }) => {
+      const days = Math.floor((notAfter - Date.now()) / dayMs);
+      return `certificate ${file} for ${names.join(", ")}: expires in ${days} days`;
+    }),
+  ];
+}
+
+const dayMs = 86_400_000;
 
 const timeNames: Readonly<Record<string, string>> = {
   firstByte: "first byte",
@@ -112,6 +129,7 @@ function destinationTable({ destinations }: ListenerStatus): string {
     "CONNECTIONS",
     "FAILED",
     "BYTES",
+    ...(destinations.some(({ route }) => route !== "") ? ["ROUTE"] : []),
   ];
   const rows = destinations.map((row) => [
     row.backup ? `${row.name} (backup)` : row.name,
@@ -122,6 +140,7 @@ function destinationTable({ destinations }: ListenerStatus): string {
     String(row.connections),
     String(row.failures),
     inBytes(row.bytesUp + row.bytesDown),
+    ...(head.includes("ROUTE") ? [row.route === "" ? "default" : row.route] : []),
     row.state === "up" ? "" : row.checkFault || row.lastFault,
   ]);
   return table([...head, "WHY"], rows);

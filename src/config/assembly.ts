@@ -4,17 +4,26 @@ import { bad, type Mistake, mistakeAt, OptionsError } from "../control/mistake.t
 import { optionRows, sharedNames } from "../control/option-rows.ts";
 import { faultTogether, type Options } from "../control/options.ts";
 import { Places, type TellMissing } from "../control/places.ts";
+import { prefaceFaultsOf } from "../control/preface-faults.ts";
 import { type ProgramSettings, programRows } from "../control/program-rows.ts";
 import { programFrom, settingsFrom } from "../control/settings.ts";
+import type { TlsMaterial } from "../control/tls-files.ts";
 import { faultsBetween, faultsOfProgram } from "./between.ts";
 import { type EnvironmentValues, variableOf } from "./environment.ts";
 import type { FileListener } from "./file-reader.ts";
 import { fromDefault, fromLine, type Layer, Layers, mistakeOf, type Origin } from "./layer.ts";
+import { readTlsOf, type TlsWanted } from "./tls.ts";
 
-export interface ListenerConfiguration {
+/** A listener but for what its files hold. */
+export interface NamedOptions {
   /** As given; else `main` when it is the only one, else its address as it was written. */
   readonly name: string;
   readonly options: Options;
+}
+
+export interface ListenerConfiguration extends NamedOptions {
+  /** What its TLS files held when this was read. It stands beside the options, which are shown; keys are not. */
+  readonly tls: TlsMaterial;
 }
 
 export interface Assembled {
@@ -22,6 +31,8 @@ export interface Assembled {
   readonly program: ProgramSettings;
   /** Where each value came from: of `admin`, `listener[0].slots`, `listener[0].destinations[2]`. */
   readonly origins: ReadonlyMap<string, Origin>;
+  /** What is allowed in its TLS files, and hardly meant. */
+  readonly tlsWarnings: readonly Mistake[];
 }
 
 /** The name of a listener that is the only one and has none. */
@@ -41,8 +52,10 @@ export class Assembly {
   private readonly above: readonly Layer[];
   private readonly top: Layer;
   private readonly mistakes: Mistake[];
+  /** What was told once. */
+  private readonly messages = new Set<string>();
   private readonly origins = new Map<string, Origin>();
-  private readonly listeners: ListenerConfiguration[] = [];
+  private readonly listeners: (NamedOptions & TlsWanted)[] = [];
 
   /** @param above what counts more than a listener's own, @param top what counts less. */
   constructor(above: readonly Layer[], top: Layer, mistakes: Mistake[]) {
@@ -71,18 +84,25 @@ export class Assembly {
   }
 
   /** @throws OptionsError with all mistakes so far. */
-  finish(): Assembled {
-    const { mistakes, listeners, origins } = this;
+  async finish(): Promise<Assembled> {
+    const { mistakes, origins } = this;
     const layers = new Layers([...this.above, this.top]);
     const program = programFrom(layers.values());
     for (const name of [...programRows.map((row) => row.name), ...sharedNames]) {
       origins.set(name, layers.originOf(name));
     }
-    for (const { path, fault } of [...faultsOfProgram(program), ...faultsBetween(listeners)]) {
+    for (const { path, fault } of [...faultsOfProgram(program), ...faultsBetween(this.listeners)]) {
       mistakes.push(mistakeOf(origins.get(path) ?? fromLine, path, fault));
     }
+    const tls = await readTlsOf(this.listeners);
+    for (const each of tls.mistakes) this.noteOnce(each);
     if (mistakes.length > 0) throw new OptionsError(inOrder(mistakes));
-    return { listeners, program, origins };
+    const listeners = this.listeners.flatMap(({ name, options }, index) => {
+      const material = tls.materials[index];
+      return material === undefined ? [] : [{ name, options, tls: material }];
+    });
+    const byMessage = new Map(tls.warnings.map((each) => [each.message, each]));
+    return { listeners, program, origins, tlsWarnings: [...byMessage.values()] };
   }
 
   private addListener(
@@ -96,7 +116,9 @@ export class Assembly {
     const own = variables === null ? [] : variablesOf(variables);
     places.fill(null, variables?.destinations ?? []);
     if (own.length === 0) {
-      for (const { written, parts } of one.destinations) places.addDestination(written, parts);
+      for (const { written, parts, route } of one.destinations) {
+        places.addDestination(written, parts, route);
+      }
     }
     const inFile = one.destinations.map(({ at }): Origin => ({ kind: "file", at }));
     const listenAt: Origin = { kind: "file", at: one.listen?.at ?? one.at };
@@ -123,17 +145,29 @@ export class Assembly {
     const settings = settingsFrom(layers.values());
     const together = faultTogether(settings);
     if (together !== null) {
-      const told = mistakeOf(layers.originOf(together.name), together.name, together.fault);
-      // What stands above the listeners is wrong for each of them, and told once.
-      if (!this.mistakes.some(({ message }) => message === told.message)) this.mistakes.push(told);
+      this.noteOnce(mistakeOf(layers.originOf(together.name), together.name, together.fault));
+    }
+    const destinations = places.destinations(settings);
+    const told: TlsWanted["told"] = ({ row, name: part, fault }) =>
+      row === null
+        ? [mistakeOf(layers.originOf(part), part, fault)]
+        : places.told(row, fault, part);
+    for (const fault of prefaceFaultsOf(settings, destinations)) {
+      for (const each of told(fault)) this.noteOnce(each);
     }
     if (listen === null) return; // which is noted
     const path = `listener[${this.listeners.length}]`;
     for (const row of optionRows)
       this.origins.set(`${path}.${row.name}`, layers.originOf(row.name));
     for (const [key, origin] of origins) this.origins.set(`${path}.${key}`, origin);
-    const destinations = places.destinations(settings);
-    this.listeners.push({ name, options: { ...settings, listen, destinations } });
+    this.listeners.push({ name, options: { ...settings, listen, destinations }, told });
+  }
+
+  /** What stands above the listeners is wrong for each of them, and told once. */
+  private noteOnce(told: Mistake): void {
+    if (this.messages.has(told.message)) return;
+    this.messages.add(told.message);
+    this.mistakes.push(told);
   }
 
   private refuseVariables({ listen, destinations }: EnvironmentValues, count: number): void {

@@ -4,7 +4,7 @@ import { accessSync, constants } from "node:fs";
 import { type Address, formatAddress, isLoop } from "../control/address.ts";
 import { bad, type Fault, quote } from "../control/mistake.ts";
 import { isLocal, type ProgramSettings } from "../control/program-rows.ts";
-import type { ListenerConfiguration } from "./assembly.ts";
+import type { NamedOptions } from "./assembly.ts";
 
 /** What is wrong, and with which value: `listener[1].listen`. */
 export interface PathFault {
@@ -29,7 +29,7 @@ export function faultsOfProgram({ admin, adminTokenFile }: ProgramSettings): rea
   }
 }
 
-export function faultsBetween(listeners: readonly ListenerConfiguration[]): readonly PathFault[] {
+export function faultsBetween(listeners: readonly NamedOptions[]): readonly PathFault[] {
   const faults: PathFault[] = [];
   const byName = new Map<string, number>();
   const byAddress = new Map<string, number>();
@@ -56,7 +56,7 @@ export function faultsBetween(listeners: readonly ListenerConfiguration[]): read
 }
 
 /** A connection that goes from listener to listener and comes back would never end. */
-export function circles(listeners: readonly ListenerConfiguration[]): readonly PathFault[] {
+export function circles(listeners: readonly NamedOptions[]): readonly PathFault[] {
   const byPort = new Map<string, number[]>();
   listeners.forEach(({ options: { listen } }, index) => {
     const port = portOf(listen);

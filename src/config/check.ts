@@ -47,28 +47,40 @@ export async function check(options: CheckOptions, environment: Environment): Pr
   if (options.strict && warnings.length > 0) return { text: "", warnings: [], mistakes: warnings };
   if (!options.json)
     return {
-      text: options.print ? printToml(configuration).trimEnd() : textOf(configuration),
+      text: options.print ? printToml(configuration).trimEnd() : await textOf(configuration),
       warnings,
       mistakes: [],
     };
   return {
-    text: options.print ? printJson(configuration) : jsonOf(configuration),
+    text: options.print ? printJson(configuration) : await jsonOf(configuration),
     warnings: [],
     mistakes: [],
   };
 }
 
-function textOf({ listeners }: Configuration): string {
-  const [first] = listeners;
-  if (listeners.length === 1 && first !== undefined) return planText(first.options);
-  return listeners
-    .map(({ name, options }) => `listener      ${name}\n${planText(options)}`)
-    .join("\n\n");
+async function textOf({ listeners }: Configuration): Promise<string> {
+  const texts = await Promise.all(
+    listeners.map(async ({ name, options, tls }) => {
+      const plan = planText(options);
+      const head = listeners.length === 1 ? plan : `listener      ${name}\n${plan}`;
+      if (tls.identities.length === 0) return head;
+      const { certificateLines, certificatesIn } = await import("../control/certificate-words.ts");
+      const lines = certificateLines(certificatesIn(tls, Date.now()));
+      return [head, `certificates  ${lines.length}`, ...lines].join("\n");
+    }),
+  );
+  return texts.join("\n\n");
 }
 
 /** Of the command line alone it is the one listener; of a file the program and all of them. */
-function jsonOf({ file, program, listeners, warnings }: Configuration): string {
-  const plans = listeners.map(({ name, options }) => ({ name, ...planOf(options) }));
+async function jsonOf({ file, program, listeners, warnings }: Configuration): Promise<string> {
+  const plans = await Promise.all(
+    listeners.map(async ({ name, options, tls }) => {
+      if (tls.identities.length === 0) return { name, ...planOf(options) };
+      const { certificatesIn } = await import("../control/certificate-words.ts");
+      return { name, ...planOf(options), certificates: certificatesIn(tls, Date.now()) };
+    }),
+  );
   const told = warnings.length === 0 ? {} : { warnings };
   const plan =
     file === "" ? { ...plans[0], ...told } : { file, program, listeners: plans, ...told };

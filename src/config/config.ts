@@ -110,7 +110,7 @@ function refusePlaces(mistakes: Mistake[], file: string): (text: string) => void
 }
 
 /** Puts the sources together. @throws OptionsError */
-function assemble(sources: Sources, tree: Tree | null): Configuration {
+async function assemble(sources: Sources, tree: Tree | null): Promise<Configuration> {
   const { args, environment, source } = sources;
   const mistakes: Mistake[] = [];
   const file = source?.file ?? "";
@@ -131,6 +131,7 @@ function assemble(sources: Sources, tree: Tree | null): Configuration {
   const assembly = new Assembly([line, variables.layer], values?.top ?? new Map(), mistakes);
   if (values === null) assembly.addPlaces(places, texts.length, variables);
   else assembly.addFile(values.listeners, variables);
-  const assembled = assembly.finish();
-  return { ...assembled, file, sources, warnings: warningsOf(assembled) };
+  const assembled = await assembly.finish();
+  const warnings = [...warningsOf(assembled), ...assembled.tlsWarnings];
+  return { ...assembled, file, sources, warnings };
 }

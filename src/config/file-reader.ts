@@ -12,13 +12,14 @@ import {
 } from "../control/mistake.ts";
 import { optionRows, sharedNames } from "../control/option-rows.ts";
 import type { WordRow } from "../control/option-row.ts";
-import type { Written } from "../control/places.ts";
+import type { RouteChoice, Written } from "../control/places.ts";
 import { programRows } from "../control/program-rows.ts";
 import { type Part, readName, suffixes, withoutCommas } from "../control/suffix.ts";
 import { text } from "../control/option-row.ts";
 import { textOf, valueOf } from "./file-value.ts";
 import type { Given, Layer } from "./layer.ts";
-import type { Entry, Spot, Table, Tree } from "./tree.ts";
+import { addTls, type FileWalk, routesIn } from "./preface-reader.ts";
+import { type Entry, join, type Spot, type Table, take, type Tree } from "./tree.ts";
 
 /** Listeners of one program. */
 export const listenerCountMax = 256;
@@ -32,10 +33,12 @@ const ownRows: readonly WordRow[] = optionRows.filter(({ name }) => !sharedNames
 
 const nameKind = text(readName);
 
-interface FileDestination {
+export interface FileDestination {
   readonly written: Written;
   /** What stands beside its address; not given when it is one text. */
   readonly parts?: readonly Part[];
+  /** Of the route that it stands in. */
+  readonly route?: RouteChoice;
   readonly at: FilePlace;
 }
 
@@ -45,9 +48,9 @@ export interface FileListener {
   readonly at: FilePlace;
   readonly layer: Layer;
   readonly listen: (Written & { readonly at: FilePlace }) | null;
-  /** Those that are tables or texts; the others were noted. */
+  /** Those that are tables or texts, those of routes last; the others were noted. */
   readonly destinations: readonly FileDestination[];
-  /** The key is missing. */
+  /** The key is missing, and there is no route. */
   readonly lacksDestinations: boolean;
 }
 
@@ -61,7 +64,7 @@ export function readFile(file: string, tree: Tree, mistakes: Mistake[]): FileVal
   return new FileReader(file, mistakes).read(tree);
 }
 
-class FileReader {
+class FileReader implements FileWalk {
   private readonly file: string;
   private readonly mistakes: Mistake[];
 
@@ -78,7 +81,7 @@ class FileReader {
     const keys = this.keysOf(tree, "");
     const list = take(keys, "listener");
     take(keys, "$schema"); // of editors
-    const own = ["listen", "destinations", "name"].filter((key) => keys.has(key));
+    const own = ["listen", "destinations", "name", "route"].filter((key) => keys.has(key));
     const short = this.listenerParts(keys, "", tree);
     const top = this.layerOf(keys, topRows, "");
     this.refuseRest(keys, [...topRows.map(({ name }) => name), ...placeKeys, "listener"], "");
@@ -143,14 +146,19 @@ class FileReader {
     const name = take(keys, "name");
     const listen = take(keys, "listen");
     const destinations = take(keys, "destinations");
+    const routes = take(keys, "route");
     const reading = name === null ? null : this.valueOf(nameKind, name, join(path, "name"));
     return {
       name: typeof reading === "string" ? reading : "",
       at: this.placeOf(home, path),
       listen: listen === null ? null : this.listenOf(listen, join(path, "listen")),
-      destinations:
-        destinations === null ? [] : this.destinationsOf(destinations, join(path, "destinations")),
-      lacksDestinations: destinations === null,
+      destinations: [
+        ...(destinations === null
+          ? []
+          : this.destinationsOf(destinations, join(path, "destinations"))),
+        ...(routes === null ? [] : routesIn(this, routes, join(path, "route"))),
+      ],
+      lacksDestinations: destinations === null && routes === null,
     };
   }
 
@@ -164,7 +172,7 @@ class FileReader {
     return { text: "0", tell, at };
   }
 
-  private destinationsOf({ value }: Entry, path: string): FileDestination[] {
+  destinationsOf({ value }: Entry, path: string): FileDestination[] {
     if (value.kind !== "list") {
       this.note(
         value,
@@ -231,6 +239,13 @@ class FileReader {
   }
 
   private layerOf(keys: Map<string, Entry>, rows: readonly WordRow[], path: string): Layer {
+    const layer = this.rowsOf(keys, rows, path);
+    const group = take(keys, "tls");
+    if (group !== null) addTls(this, group, rows, path, layer);
+    return layer;
+  }
+
+  rowsOf(keys: Map<string, Entry>, rows: readonly WordRow[], path: string): Map<string, Given> {
     const layer = new Map<string, Given>();
     for (const row of rows) {
       const entry = take(keys, row.name);
@@ -244,7 +259,7 @@ class FileReader {
   }
 
   /** @returns null when it is wrong, which is noted. */
-  private valueOf(row: Pick<WordRow, "read" | "native">, { value }: Entry, path: string): unknown {
+  valueOf(row: Pick<WordRow, "read" | "native">, { value }: Entry, path: string): unknown {
     const reading = valueOf(row, value);
     if (reading.fault === null) return reading.value;
     for (const { spot, step, fault } of reading.faults ?? []) this.note(spot, path + step, fault);
@@ -252,7 +267,7 @@ class FileReader {
   }
 
   /** The entries by name; what stands twice is noted. */
-  private keysOf(table: Table, path: string): Map<string, Entry> {
+  keysOf(table: Table, path: string): Map<string, Entry> {
     const keys = new Map<string, Entry>();
     for (const entry of table.entries) {
       if (keys.has(entry.name)) {
@@ -263,11 +278,7 @@ class FileReader {
     return keys;
   }
 
-  private refuseRest(
-    keys: ReadonlyMap<string, Entry>,
-    known: readonly string[],
-    path: string,
-  ): void {
+  refuseRest(keys: ReadonlyMap<string, Entry>, known: readonly string[], path: string): void {
     for (const entry of keys.values()) {
       const near = nearest(entry.name, known);
       const words =
@@ -277,7 +288,7 @@ class FileReader {
     }
   }
 
-  private note(spot: Spot, path: string, fault: Fault): void {
+  note(spot: Spot, path: string, fault: Fault): void {
     this.mistakes.push(mistakeAt(this.placeOf(spot, path), fault));
   }
 
@@ -292,14 +303,4 @@ const addressKind = {
   native: "number",
 } as const;
 
-const placeKeys = ["name", "listen", "destinations"];
-
-function take(keys: Map<string, Entry>, name: string): Entry | null {
-  const entry = keys.get(name) ?? null;
-  keys.delete(name);
-  return entry;
-}
-
-function join(path: string, key: string): string {
-  return path === "" ? key : `${path}.${key}`;
-}
+const placeKeys = ["name", "listen", "destinations", "route", "tls"];

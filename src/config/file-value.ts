@@ -22,7 +22,7 @@ export function textOf(row: Readable, tree: Tree): TextReading {
     case "text":
       return { text: tree.text };
     case "number":
-      if (row.native !== "text") return { text: tree.text };
+      if (row.native !== "text" && row.native !== "texts") return { text: tree.text };
       return refused(
         tree,
         `${quote(tree.text).slice(1, -1)} is no text`,
@@ -36,7 +36,7 @@ export function textOf(row: Readable, tree: Tree): TextReading {
         acceptedBy(row, "it needs quotes"),
       );
     case "list":
-      if (row.native === "list") return listText(row, tree);
+      if (row.native === "list" || row.native === "texts") return listText(row, tree);
       return refused(tree, "a list is one value too many", acceptedBy(row, "a text is accepted"));
     case "table":
       return refused(tree, "a table is no value", acceptedBy(row, "a text is accepted"));

@@ -31,19 +31,33 @@ export async function persistDestinations(
   const found = configuration.listeners[index];
   if (found === undefined) throw new SteeringError("unknown", `no listener is named ${listener}`);
   const before = found.options.destinations;
-  const { changes, added, result } = compare(before, destinations);
+  const { changes, added, kept } = compare(before, destinations);
   if (added.length === 0 && changes.every((change) => change === "keep")) return configuration;
   const origin = configuration.origins.get(`listener[${index}].destinations[0]`);
   if (origin?.kind !== "file") throw refused("its destinations are not the file's");
+
+  // Those of routes stand behind the others, in lists of their own.
+  const ownCount = before.filter((_, row) => {
+    const at = configuration.origins.get(`listener[${index}].destinations[${row}]`);
+    return at?.kind === "file" && !inRoute.test(at.at.path);
+  }).length;
+  if (!changes.slice(ownCount).every((change) => change === "keep")) {
+    throw refused(`a destination that has changed stands in a route of ${source.file}`);
+  }
+  const result = [
+    ...kept.slice(0, kept.length - before.length + ownCount),
+    ...added,
+    ...before.slice(ownCount),
+  ];
 
   const isShort = !origin.at.path.startsWith("listener[");
   const form = await formOf(source, isShort ? null : index);
   if (form === null)
     throw refused(`the destinations of ${listener} are not a list of their own in ${source.file}`);
   const write = (each: DestinationOptions) => form.write(each, found.options);
-  const texts = changes.map((change): Change =>
-    typeof change === "string" ? change : { text: write(change) },
-  );
+  const texts = changes
+    .slice(0, ownCount)
+    .map((change): Change => (typeof change === "string" ? change : { text: write(change) }));
   const text = editItems(source.text, form.place, texts, added.map(write));
   const next = await readBack(configuration, source, text);
   if (!Bun.deepEquals(next.listeners[index]?.options.destinations, result)) {
@@ -53,14 +67,14 @@ export async function persistDestinations(
   return next;
 }
 
-/** What becomes of each destination of the file, what is new, and all of them as they will be read. */
+/** What becomes of each destination of the file, what is new, and what of the file stays, as it will be read. */
 function compare(
   before: readonly DestinationOptions[],
   wanted: readonly DestinationOptions[],
 ): {
   readonly changes: readonly ("keep" | "remove" | DestinationOptions)[];
   readonly added: readonly DestinationOptions[];
-  readonly result: readonly DestinationOptions[];
+  readonly kept: readonly DestinationOptions[];
 } {
   const byName = new Map(wanted.map((each) => [each.name, each]));
   const changes = before.map((each) => {
@@ -75,8 +89,11 @@ function compare(
     const one = change === "keep" ? before[row] : change;
     return one === undefined ? [] : [one];
   });
-  return { changes, added, result: [...kept, ...added] };
+  return { changes, added, kept };
 }
+
+/** The path of a destination in a route. */
+const inRoute = /(?:^|\.)route\[\d+\]\./;
 
 /** The list in the file, and how one of its items is written. */
 interface Form {
@@ -120,8 +137,8 @@ function asTable(header: string, destination: DestinationOptions, settings: Sett
     const value = own[suffix.key];
     if (value === undefined) return [];
     const text = suffix.write(value);
-    const isPlain = typeof value !== "string" && text === String(value);
-    return [`${suffix.name} = ${tomlOf(isPlain ? value : text)}`];
+    const isBare = typeof value === "number" || typeof value === "boolean";
+    return [`${suffix.name} = ${tomlOf(isBare && text === String(value) ? value : text)}`];
   });
   return [header, `address = ${tomlOf(formatAddress(own.address))}`, ...lines].join("\n");
 }

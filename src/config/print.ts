@@ -4,6 +4,7 @@ import { formatAddress } from "../control/address.ts";
 import { optionRows, sharedNames } from "../control/option-rows.ts";
 import type { WordRow } from "../control/option-row.ts";
 import { type DestinationOptions, formatPlace } from "../control/places.ts";
+import { type DestinationPreface, plainPreface } from "../control/preface-settings.ts";
 import { programRows, writeAdmin } from "../control/program-rows.ts";
 import type { Settings } from "../control/settings.ts";
 import type { Assembled, ListenerConfiguration } from "./assembly.ts";
@@ -64,8 +65,16 @@ export function ownOf(
     ...(warm === settings.warm ? {} : { warm }),
     ...(backup ? { backup } : {}),
     ...Object.fromEntries(ownHealth.map((key) => [key, destination[key]])),
+    ...ownPrefaceOf(destination),
     ...(name === formatAddress(address) ? {} : { name }),
   };
+}
+
+/** What is not as of one that says nothing. */
+function ownPrefaceOf(destination: DestinationOptions): Partial<DestinationPreface> {
+  const keys = Object.keys(plainPreface) as (keyof DestinationPreface)[]; // it has no other
+  const own = keys.filter((key) => String(destination[key]) !== String(plainPreface[key]));
+  return Object.fromEntries(own.map((key) => [key, destination[key]]));
 }
 
 function placeText(destination: DestinationOptions, settings: Settings): string {

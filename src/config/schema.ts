@@ -2,7 +2,9 @@
 
 import type { XStatic } from "typebox/schema";
 import { optionRows, sharedNames } from "../control/option-rows.ts";
+import { routeSuffixes } from "../control/preface-suffixes.ts";
 import { programRows } from "../control/program-rows.ts";
+import { routeCountMax } from "../control/routes.ts";
 import { suffixes } from "../control/suffix.ts";
 import { listenerCountMax } from "./file-reader.ts";
 
@@ -55,6 +57,29 @@ const destinations = {
     "where connections go: addresses with their suffixes as on the command line, or tables",
 } as const;
 
+const route = {
+  type: "object",
+  properties: { ...propertiesOf<(typeof routeSuffixes)[number]>(routeSuffixes), destinations },
+  required: ["destinations"],
+  anyOf: routeSuffixes.map(({ name }) => ({ required: [name] })),
+  additionalProperties: false,
+} as const;
+
+const routes = {
+  type: "array",
+  items: route,
+  maxItems: routeCountMax - 1,
+  description: "destinations for clients by the name or the protocol that they ask for",
+} as const;
+
+/** The options that begin with tls-, without that. */
+const tlsTable = {
+  type: "object",
+  properties: tlsProperties(),
+  additionalProperties: false,
+  description: "TLS with clients: the options tls-cert, tls-key and so on, without tls-",
+} as const;
+
 const placeProperties = {
   name: {
     type: "string",
@@ -63,12 +88,18 @@ const placeProperties = {
   },
   listen,
   destinations,
+  route: routes,
+  tls: tlsTable,
 } as const;
+
+/** Who has routes need not have destinations besides. */
+const anyDestination = [{ required: ["destinations"] }, { required: ["route"] }] as const;
 
 const listener = {
   type: "object",
   properties: { ...placeProperties, ...propertiesOf<ListenerRow>(listenerRows) },
-  required: ["listen", "destinations"],
+  required: ["listen"],
+  anyOf: anyDestination,
   additionalProperties: false,
 } as const;
 
@@ -91,10 +122,10 @@ export const fileSchema = {
     {
       required: ["listener"],
       not: {
-        anyOf: [{ required: ["listen"] }, { required: ["destinations"] }, { required: ["name"] }],
+        anyOf: [...anyDestination, { required: ["listen"] }, { required: ["name"] }],
       },
     },
-    { required: ["listen", "destinations"], not: { required: ["listener"] } },
+    { required: ["listen"], anyOf: anyDestination, not: { required: ["listener"] } },
   ],
 } as const;
 
@@ -104,6 +135,20 @@ export type ConfigurationFile = XStatic<Omit<typeof fileSchema, "oneOf">>;
 /** As it is published. */
 export function schemaText(): string {
   return `${JSON.stringify(fileSchema, null, 2)}\n`;
+}
+
+type TlsRow = Extract<OptionRow, { readonly name: `tls-${string}` }>;
+type WithoutTls<N extends string> = N extends `tls-${infer Rest}` ? Rest : never;
+type TlsProperties = {
+  readonly [Each in TlsRow as WithoutTls<Each["name"]>]: Properties<Each>[Each["name"]];
+};
+
+function tlsProperties(): TlsProperties {
+  const rows = optionRows.filter(({ name }) => name.startsWith("tls-"));
+  const own = rows.map(({ name, help, schema, initial }) => {
+    return { name: name.slice("tls-".length), help, schema, initial };
+  });
+  return propertiesOf(own) as unknown as TlsProperties; // by the names of the rows
 }
 
 function propertiesOf<R extends SchemaRow>(rows: readonly R[]): Properties<R> {

@@ -1,7 +1,7 @@
 // Reads a file of the configuration: bounded, text only, by the parser of its extension.
 
-import { constants, open, stat } from "node:fs/promises";
 import { extname } from "node:path";
+import { readBounded } from "../control/bounded-file.ts";
 import { bad, type Mistake, mistakeAt, nearest, OptionsError, quote } from "../control/mistake.ts";
 import type { Parsed, Tree } from "./tree.ts";
 
@@ -67,34 +67,9 @@ async function parserOf(format: Format): Promise<(text: string) => Parsed> {
 
 async function readBytes(file: string): Promise<Uint8Array> {
   const accepted = `a file of at most ${fileBytesMax / 2 ** 20} MiB is accepted`;
-  try {
-    const found = await stat(file);
-    if (found.isDirectory()) refuse(file, "it is a directory", accepted);
-    // What is no file may keep a reader waiting, and gives its bytes only once: a reload would find nothing.
-    if (!found.isFile()) refuse(file, "it is no regular file", accepted);
-    // It may have become a pipe in between: not to wait for a writer of it.
-    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-    const { size } = await handle.stat();
-    if (size > fileBytesMax) refuse(file, `its ${size} bytes are too many`, accepted);
-    const buffer = new Uint8Array(size + 1);
-    let length = 0;
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-      length += bytesRead;
-      if (bytesRead === 0 || length === buffer.length) break;
-    }
-    if (length > size) refuse(file, "it is growing", accepted);
-    return buffer.slice(0, length);
-  } catch (error) {
-    if (error instanceof OptionsError) throw error;
-    refuse(file, `it cannot be read: ${causeOf(error)}`, "", "");
-  }
-}
-
-/** `no such file or directory` of `ENOENT: no such file or directory, stat '…'`. */
-function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return /^[A-Z0-9]+: ([^,]+)/.exec(error.message)?.[1] ?? error.message;
+  const { bytes, problem } = await readBounded(file, fileBytesMax);
+  if (bytes !== null) return bytes;
+  refuse(file, problem, problem.startsWith("it cannot be read") ? "" : accepted);
 }
 
 /** A mark of the byte order at the beginning is none of the text. */

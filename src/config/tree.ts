@@ -114,3 +114,15 @@ export class Lines {
     return { line: low + 1, column: offset - (this.starts[low] ?? 0) + 1 };
   }
 }
+
+/** Takes an entry out of those that are left. */
+export function take(keys: Map<string, Entry>, name: string): Entry | null {
+  const entry = keys.get(name) ?? null;
+  keys.delete(name);
+  return entry;
+}
+
+/** `listener[0]` and `slots` → `listener[0].slots`. */
+export function join(path: string, key: string): string {
+  return path === "" ? key : `${path}.${key}`;
+}

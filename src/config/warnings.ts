@@ -3,6 +3,9 @@
 import { statSync } from "node:fs";
 import { formatAddress } from "../control/address.ts";
 import { bad, type Mistake } from "../control/mistake.ts";
+import { plainPreface } from "../control/preface-settings.ts";
+import { routeKeyOf } from "../control/routes.ts";
+import { tlsFilesOf } from "../control/tls-need.ts";
 import type { Assembled, ListenerConfiguration } from "./assembly.ts";
 import { fromLine, mistakeOf } from "./layer.ts";
 
@@ -37,7 +40,12 @@ export function warningsOf(assembled: Assembled): readonly Mistake[] {
   if (program.adminTokenFile !== "" && isOpenToOthers(program.adminTokenFile)) {
     warn("admin-token-file", "others can read the token", "chmod 600 keeps it secret");
   }
-  if (program.watch && ![...origins.values()].some(({ kind }) => kind === "file")) {
+  const hasFile = [...origins.values()].some(({ kind }) => kind === "file");
+  if (
+    program.watch &&
+    !hasFile &&
+    !listeners.some(({ options }) => tlsFilesOf(options).length > 0)
+  ) {
     warn("watch", "there is no file to watch", "--config names one");
   }
   return warnings;
@@ -61,13 +69,13 @@ function doubtsOf({ options }: ListenerConfiguration): Doubt[] {
       advice: "clients are refused when all slots are taken",
     });
   }
-  if (destinations.every(({ backup }) => backup)) {
-    const problem = "all destinations are backups";
-    doubts.push({
-      key: "destinations[0]",
-      problem,
-      advice: "one must serve for others to stand in",
-    });
+  const rows = destinations.map(({ backup }, row) => ({ row, backup }));
+  const byRoute = Map.groupBy(rows, ({ row }) => routeKeyOf(destinations[row] ?? plainPreface));
+  for (const [route, own] of byRoute) {
+    if (!own.every(({ backup }) => backup)) continue;
+    const problem = `all destinations${route === "" ? "" : ` of ${route}`} are backups`;
+    const key = `destinations[${own[0]?.row ?? 0}]`;
+    doubts.push({ key, problem, advice: "one must serve for others to stand in" });
   }
   if (flushMs > 0 && flushCount === 1) {
     const problem = "each arrival is handed out alone";

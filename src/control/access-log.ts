@@ -29,6 +29,25 @@ export interface AccessRecord {
   readonly state: string;
   readonly closedBy: "client" | "destination" | "balancer";
   readonly reason: CloseReason;
+  /** Null where nobody reads the start of a connection. */
+  readonly preface: PrefaceRecord | null;
+}
+
+/** What the start of a connection has said; "" = nothing of that. */
+export interface PrefaceRecord {
+  /** From accept to the chosen route, or to the end. */
+  readonly ms: number;
+  /** The proxy whose header has told of the client. */
+  readonly via: string;
+  readonly sni: string;
+  /** Agreed upon where TLS ends here, else offered, with commas between. */
+  readonly alpn: string;
+  /** `TLSv1.3` where TLS ends here. */
+  readonly tls: string;
+  /** Common name of the client's certificate. */
+  readonly peer: string;
+  /** Why the start was refused, in a word. */
+  readonly fault: string;
 }
 
 /** Records that may wait for a stalled reader; one more is dropped and counted. */
@@ -191,8 +210,21 @@ function formatLogfmt(record: AccessRecord): string {
     ` first_byte_ms=${precise(record.firstByteMs)} total_ms=${precise(record.totalMs)}` +
     ` slot_ms=${precise(record.slotMs)}` +
     ` bytes_up=${record.bytesUp} bytes_down=${record.bytesDown} state=${logfmtValue(record.state)}` +
-    ` closed_by=${record.closedBy} reason=${record.reason}\n`
+    ` closed_by=${record.closedBy} reason=${record.reason}${logfmtPreface(record.preface)}\n`
   );
+}
+
+/** Behind the others, so that lines without it are what they were. */
+function logfmtPreface(preface: PrefaceRecord | null): string {
+  if (preface === null) return "";
+  const words = wordsOf(preface).map(([name, text]) => ` ${name}=${logfmtValue(text)}`);
+  return ` preface_ms=${precise(preface.ms)}${words.join("")}`;
+}
+
+/** What is known of it. */
+function wordsOf(preface: PrefaceRecord): readonly (readonly [name: string, text: string])[] {
+  const { via, sni, alpn, tls, peer, fault } = preface;
+  return Object.entries({ via, sni, alpn, tls, peer, fault }).filter(([, text]) => text !== "");
 }
 
 /** The same fields; `tried` is a list, times and sizes are numbers. */
@@ -214,8 +246,14 @@ function formatJson(record: AccessRecord): string {
     state: record.state,
     closed_by: record.closedBy,
     reason: record.reason,
+    ...jsonPreface(record.preface),
   });
   return `${line.replace(unprintable, escapeCharacter)}\n`;
+}
+
+function jsonPreface(preface: PrefaceRecord | null): Readonly<Record<string, unknown>> {
+  if (preface === null) return {};
+  return { preface_ms: precise(preface.ms), ...Object.fromEntries(wordsOf(preface)) };
 }
 
 /**

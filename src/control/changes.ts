@@ -39,7 +39,19 @@ const fields = [
   ["healthExpect", "health-expect"],
   ["healthHttp", "health-http"],
   ["healthPort", "health-port"],
+  ["proxy", "proxy"],
+  ["tls", "tls"],
+  ["tlsCa", "tls-ca"],
+  ["tlsName", "tls-name"],
+  ["tlsCert", "tls-cert"],
+  ["tlsKey", "tls-key"],
+  ["tlsVerify", "tls-verify"],
+  ["sni", "sni"],
+  ["alpn", "alpn"],
+  ["plain", "plain"],
 ] as const;
+/** Of these, what an option says for all. */
+type SharedField = Extract<Field, "slots" | "warm" | `health${string}`>;
 
 /** What it runs by after the change: all of it but what takes a new process. */
 export function withKept(before: Options, wanted: Options): Options {
@@ -87,9 +99,15 @@ function settingText(row: AnyRow, options: Options): string {
 }
 
 function isOfSetting(options: Options, destination: DestinationOptions, key: Field): boolean {
-  return key !== "weight" && key !== "backup" && destination[key] === options[key];
+  return isShared(key) && destination[key] === options[key];
+}
+
+function isShared(key: Field): key is SharedField {
+  return key === "slots" || key === "warm" || key.startsWith("health");
 }
 
 function fieldText(destination: DestinationOptions, key: Field): string {
-  return key === "healthMs" ? formatDuration(destination[key]) : String(destination[key]);
+  const value = destination[key];
+  if (Array.isArray(value)) return value.join("+");
+  return key === "healthMs" ? formatDuration(destination[key]) : String(value);
 }

@@ -1,13 +1,9 @@
 // What the words and letters of access lines and statuses mean, and what to do about each: `iawlb explain`.
 
 import { closeReasons, type CloseReason } from "../core/reason.ts";
+import { faultWords, type Words } from "./fault-words.ts";
 import { nearest } from "./mistake.ts";
 import type { DestinationStatus } from "../status.ts";
-
-interface Words {
-  readonly meaning: string;
-  readonly advice: string;
-}
 
 interface ReasonWords extends Words {
   /** The two letters it comes with: who ended the connection, and when. */
@@ -49,6 +45,33 @@ const reasons = {
       "The client went away while it waited (CQ) or while its destination was dialed (CC): by a reset, or by a FIN with --queue-fin leave. No destination has served it.",
     advice:
       "If queue_ms is long, there are too few slots or destinations. If it is near a round number, that is the clients' own timeout.",
+  },
+  "preface-timeout": {
+    states: ["cC"],
+    meaning:
+      "The PROXY header, the ClientHello and the handshake were not over within --preface-timeout of accept, so that nobody knew where the connection goes.",
+    advice:
+      "Silent clients and port scans come so. If real clients do: the proxy before us sends no header, or the protocol is one where the server speaks first, which cannot be chosen by name.",
+  },
+  "proxy-header": {
+    states: ["PC"],
+    meaning:
+      "A peer of --proxy-from began with something else than a PROXY header that --proxy-in accepts; fault says what was wrong with it.",
+    advice:
+      "Does the proxy before us send the header, and in that version (send-proxy, send-proxy-v2)? Its own health checks must send it as well.",
+  },
+  "tls-handshake": {
+    states: ["PC"],
+    meaning: "TLS ends here, and the handshake failed; fault is OpenSSL's name of the cause.",
+    advice:
+      "With fault=plain the client does not speak TLS. Else compare versions, protocols (ALPN) and certificates: openssl s_client -connect HOST:PORT -servername NAME shows both sides.",
+  },
+  "no-route": {
+    states: ["PC"],
+    meaning:
+      "No destination serves the name or the protocol that the client asked for, and there is no default one; or the route it waited for was taken away.",
+    advice:
+      "The line says by sni and alpn what was asked for. A destination without sni= serves the rest.",
   },
   "queue-full": {
     states: ["PQ"],
@@ -175,96 +198,6 @@ const phases: Readonly<Record<string, string>> = {
   D: "while joined to a destination",
 };
 
-const ourFault = "No destination is to blame: clients wait, and dials begin again after a moment.";
-
-/** What the system says of a connect: `lastFault` and `checkFault` in the status, causes in the log. */
-const faults: Readonly<Record<string, Words>> = {
-  ECONNREFUSED: {
-    meaning: "Nobody listens at the destination's address and port, or a firewall refuses it.",
-    advice: "Is the process running, on that port and that address (not on 127.0.0.1 alone)?",
-  },
-  ECONNRESET: {
-    meaning: "The destination accepted the connection and reset it at once.",
-    advice: "It is overloaded, about to end, or refuses our address: its own log says which.",
-  },
-  ETIMEDOUT: {
-    meaning: "The connect was not answered within --connect-timeout.",
-    advice: "The machine is off, a firewall drops packets, or its accept queue is full.",
-  },
-  EHOSTUNREACH: {
-    meaning: "No way leads to that host: a router says so, or nobody on the network answers to it.",
-    advice:
-      "Is the machine up, and the address right? ip route get ADDRESS says which way it goes.",
-  },
-  ENETUNREACH: {
-    meaning: "This machine has no route to that network.",
-    advice: "Often IPv6 on a machine that has none: use the IPv4 address, or set a route.",
-  },
-  EACCES: {
-    meaning: "This user may not connect there: the permissions of a unix socket, or a local rule.",
-    advice: "Let the balancer's user write to the socket and enter its directories.",
-  },
-  EPERM: {
-    meaning: "A local firewall rule, or a sandbox, forbids the connect.",
-    advice: "See the rules for outgoing connections, and RestrictAddressFamilies= of systemd.",
-  },
-  ENOENT: {
-    meaning: "There is no unix socket at that path.",
-    advice: "Is the process running, and is the path the same in its view of the file system?",
-  },
-  EINVAL: {
-    meaning: "The system does not take that address.",
-    advice: "See whether it is one that can be connected to; a link-local one needs its zone.",
-  },
-  EPIPE: {
-    meaning: "The destination had gone when the first byte was written.",
-    advice: "As with ECONNRESET: its own log says why it closes so early.",
-  },
-  EMFILE: {
-    meaning: `The process has no descriptor left. ${ourFault}`,
-    advice: "A higher descriptor limit (ulimit -n, LimitNOFILE=), or a lower --max-connections.",
-  },
-  ENFILE: {
-    meaning: `The whole machine has no descriptor left. ${ourFault}`,
-    advice: "Raise fs.file-max, or find who holds so many files.",
-  },
-  ENOBUFS: {
-    meaning: `The kernel has no buffer for another socket. ${ourFault}`,
-    advice: "Memory of the machine, and net.ipv4.tcp_mem.",
-  },
-  ENOMEM: {
-    meaning: `The kernel has no memory for another socket. ${ourFault}`,
-    advice: "Memory of the machine, the limit of its control group, and net.ipv4.tcp_mem.",
-  },
-  ENOSPC: {
-    meaning: `The kernel watches as many descriptors as it may for this user. ${ourFault}`,
-    advice: "Raise fs.epoll.max_user_watches.",
-  },
-  EADDRNOTAVAIL: {
-    meaning:
-      "There is no address or port left to connect from: towards one destination address there are about 28,000. The destination is not to blame.",
-    advice:
-      "Raise net.ipv4.ip_local_port_range, allow net.ipv4.tcp_tw_reuse=1, or give the destination more addresses.",
-  },
-  EADDRINUSE: {
-    meaning: "The port to connect from was taken. The destination is not to blame.",
-    advice: "As with EADDRNOTAVAIL: more local ports.",
-  },
-  EAGAIN: {
-    meaning:
-      "The accept queue of a unix socket is full. The destination is alive and asked again in 10 ms.",
-    advice: "A longer backlog of the destination, more processes of it, or --slots.",
-  },
-  ENOTFOUND: {
-    meaning: "The destination's name has no address, or this thread has not heard of it yet.",
-    advice: "Does the name resolve here? It is looked up again every 30 s, without a restart.",
-  },
-  EUNKNOWN: {
-    meaning: "The connect failed for a cause that has no name here.",
-    advice: "The log line of the moment when it went out may say more.",
-  },
-};
-
 const destinations = {
   up: {
     meaning: "The destination takes clients.",
@@ -302,7 +235,7 @@ export function explain(code: string): Explanation | null {
     return { code: word, kind: "reason", related: states, ...words };
   }
   const fault = code.toUpperCase();
-  const words = faults[fault];
+  const words = faultWords[fault];
   if (words !== undefined) return { code: fault, kind: "fault", related: [], ...words };
   if (isKey(destinations, word)) {
     return { code: word, kind: "destination", related: [], ...destinations[word] };
@@ -339,7 +272,7 @@ export function allCodes(): string[] {
     ...closeReasons,
     ...new Set(states),
     ...Object.keys(destinations),
-    ...Object.keys(faults),
+    ...Object.keys(faultWords),
   ];
 }
 

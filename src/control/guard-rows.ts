@@ -13,7 +13,7 @@ const downMeanings = ["keep", "close"] as const;
 const refusalForms = ["reset", "fin"] as const;
 
 /** Nothing, or a list. */
-const networks = {
+export const networks = {
   read: (text: string): Reading<readonly Network[]> =>
     text === "" ? good([]) : readNetworks(text),
   write: formatNetworks,

@@ -31,6 +31,8 @@ export type MistakeCode =
   | "too-many-listeners"
   | "duplicate-listener"
   | "no-token"
+  | "incomplete"
+  | "bad-certificate"
   | "warning";
 
 export interface Mistake {

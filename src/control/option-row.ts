@@ -13,10 +13,10 @@ interface Kind<V, S = unknown> {
   write(value: V): string;
   readonly schema: S;
   /**
-   * What it may be in a file besides text: a number, true and false, a list of texts. A number that is not accepted is
-   * read as its text, so that the near miss is told.
+   * What it may be in a file besides text: a number, true and false, a list of texts (`texts` is no number, `list` may
+   * be one). A number that is not accepted is read as its text, so that the near miss is told.
    */
-  readonly native: "number" | "flag" | "list" | "text";
+  readonly native: "number" | "flag" | "list" | "texts" | "text";
 }
 
 /** A row of any table: its words, and its kind. */

@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { guardRows } from "./guard-rows.ts";
 import { good, type Reading } from "./mistake.ts";
 import { type AnyRow, count, countMax, duration, choice } from "./option-row.ts";
+import { prefaceRows } from "./preface-rows.ts";
 import { readCount } from "./value.ts";
 
 /** The largest number of connections opened ahead to one destination. */
@@ -179,6 +180,7 @@ export const optionRows = [
     ...count(0, countMax),
   },
   ...guardRows,
+  ...prefaceRows,
   {
     name: "access-log",
     key: "accessLog",

@@ -13,6 +13,7 @@ import {
 } from "./mistake.ts";
 import type { Reading } from "./mistake.ts";
 import { type DestinationOptions, formatPlace, Places } from "./places.ts";
+import { prefaceFaultsOf } from "./preface-faults.ts";
 import { suffixTable } from "./suffix.ts";
 import type { WordRow } from "./option-row.ts";
 import { optionRows } from "./option-rows.ts";
@@ -44,6 +45,11 @@ export function parseOptions(args: readonly string[]): Options {
   const together = faultTogether(settings);
   if (together !== null) mistakes.push(mistakeIn(`--${together.name}`, together.fault));
   const destinations = places.destinations(settings);
+  for (const { row, name, fault } of prefaceFaultsOf(settings, destinations)) {
+    mistakes.push(
+      ...(row === null ? [mistakeIn(`--${name}`, fault)] : places.told(row, fault, name)),
+    );
+  }
   if (mistakes.length > 0) throw new OptionsError(mistakes);
   return { ...settings, listen, destinations };
 }
@@ -82,6 +88,7 @@ export function readOptions(given: GivenOptions): Options {
     "inheritance",
     "modes",
     "beside",
+    "tls",
     ...optionRows.map((row) => row.key),
   ];
   const unknown = Object.keys(given).filter((key) => !known.includes(key));

@@ -2,10 +2,13 @@
 
 import { type Address, formatAddress, isLoop, readAddress } from "./address.ts";
 import { bad, type Fault, type Mistake, mistakeIn, quote, type Reading } from "./mistake.ts";
+import { type DestinationPreface, plainPreface } from "./preface-settings.ts";
+import { routeKeyOf } from "./routes.ts";
 import type { HealthSettings, Settings } from "./settings.ts";
-import { type Part, readPart, readSuffix, type Suffix, suffixes, withoutCommas } from "./suffix.ts";
+import { isFlag, mayBeEmpty, type Part, readPart, readSuffix } from "./suffix.ts";
+import { type Suffix, suffixes, withoutCommas } from "./suffix.ts";
 
-export interface DestinationOptions extends HealthSettings {
+export interface DestinationOptions extends HealthSettings, DestinationPreface {
   /** `,name=TEXT`, else the address as the user wrote it. */
   readonly name: string;
   readonly address: Address;
@@ -26,6 +29,9 @@ type Draft = Omit<DestinationOptions, keyof Shared> & {
   readonly [K in keyof Shared]: Shared[K] | null;
 };
 
+/** By what a destination is chosen. */
+export type RouteChoice = Pick<DestinationOptions, "sni" | "alpn" | "plain">;
+
 /** A place as a user wrote it, and how a fault in it, or in one part of it, is told. */
 export interface Written {
   readonly text: string;
@@ -44,6 +50,7 @@ const argumentOf = (argument: string): Written => ({
 export class Places {
   private readonly mistakes: Mistake[];
   private readonly drafts: Draft[] = [];
+  private readonly places: Written[] = [];
   private readonly byAddress = new Map<string, string>();
   private readonly byName = new Map<string, string>();
   private listen: Address | null = null;
@@ -103,18 +110,35 @@ export class Places {
     this.mistakes.push(written.tell(fault));
   }
 
-  /** @param parts what stands beside the address, where it is not behind it in the text. */
-  addDestination(written: Written, parts?: readonly Part[]): void {
+  /** A fault of a destination, told where it stands. @param row as in `destinations` */
+  told(row: number, fault: Fault, part: string): readonly Mistake[] {
+    const written = this.places[row];
+    return written === undefined ? [] : [written.tell(fault, part)];
+  }
+
+  /**
+   * @param parts what stands beside the address, where it is not behind it in the text.
+   * @param route by what it is chosen, where that is said for several.
+   */
+  addDestination(written: Written, parts?: readonly Part[], route?: RouteChoice): void {
     this.hasDestination = true;
-    const draft = readDestination(written, parts ?? null, this.mistakes);
-    if (draft === null) return;
+    const own = readDestination(written, parts ?? null, this.mistakes);
+    if (own === null) return;
+    if (route !== undefined && routeKeyOf(own) !== "") {
+      const problem = "it says by what it is chosen, and so does its route";
+      const { fault } = bad("bad-suffix", problem, "sni, alpn and plain are the route's here");
+      this.mistakes.push(written.tell(fault));
+      return;
+    }
+    const draft = { ...own, ...route };
     const clash = this.clash(draft);
     if (clash !== null) {
       this.mistakes.push(written.tell(clash.fault));
       return;
     }
     this.drafts.push(draft);
-    this.byAddress.set(formatAddress(draft.address), written.text);
+    this.places.push(written);
+    this.byAddress.set(placeKeyOf(draft), written.text);
     this.byName.set(draft.name, written.text);
   }
 
@@ -134,7 +158,7 @@ export class Places {
         return bad("loop", problem, "the port of another program is needed");
       }
     }
-    const sameAddress = this.byAddress.get(formatAddress(draft.address));
+    const sameAddress = this.byAddress.get(placeKeyOf(draft));
     if (sameAddress !== undefined) {
       const problem = `is the same address as ${quote(sameAddress)}`;
       return bad("duplicate-address", problem, "give one of them more by ,slots= or ,weight=");
@@ -148,6 +172,11 @@ export class Places {
     const accepted = `at most ${destinationCountMax} destinations are accepted`;
     return bad("too-many-destinations", "is one too many", accepted);
   }
+}
+
+/** In two routes the same address is two destinations. */
+function placeKeyOf(draft: Draft): string {
+  return `${formatAddress(draft.address)} ${routeKeyOf(draft)}`;
 }
 
 const missing: TellMissing = (key, fault) => [
@@ -181,6 +210,7 @@ function readDestination(
     healthExpect: null,
     healthHttp: null,
     healthPort: null,
+    ...plainPreface,
   };
   const take = (reading: Reading<Partial<Draft>>, part?: string) => {
     if (reading.fault !== null) mistakes.push(written.tell(reading.fault, part));
@@ -228,9 +258,10 @@ function asksForBytes({ healthSend, healthExpect }: Omit<Draft, "address">): boo
 export function formatPlace(each: Partial<DestinationOptions> & { address: Address }): string {
   const texts = suffixes.map((suffix: FormattedSuffix) => {
     const value = each[suffix.key];
-    if (suffix.name === "backup") return value === true ? ",backup" : "";
-    if (value === undefined) return "";
-    return `,${suffix.name}=${withoutCommas(suffix.name, suffix.write(value))}`;
+    if (isFlag(suffix.name)) return value === true ? `,${suffix.name}` : "";
+    const text = value === undefined ? "" : withoutCommas(suffix.name, suffix.write(value));
+    if (value === undefined || (text === "" && !mayBeEmpty.has(suffix.name))) return "";
+    return `,${suffix.name}=${text}`;
   });
   return formatAddress(each.address) + texts.join("");
 }

@@ -2,6 +2,7 @@
 
 import { formatNetworks } from "./network.ts";
 import { type Address, formatAddress, formatDuration, type Options } from "./options.ts";
+import { prefaceRowsOf, prefaceWords } from "./preface-words.ts";
 import { formatMaxAge, formatRate } from "./value.ts";
 
 const policyWords: Readonly<Record<Options["policy"], string>> = {
@@ -24,6 +25,7 @@ export function planText(options: Options): string {
   const wait = options.queueMs === 0 ? "for ever" : `${formatDuration(options.queueMs)} each`;
   const rows: [string, string][] = [
     ["listen", `${listenWords(options.listen)}, backlog ${options.backlogCount}`],
+    ...prefaceRowsOf(options),
     ["policy", policyText(options)],
     ["threads", threadWords(options)],
     ["queue", `${plural(options.queueCountMax, "client")} at most, ${wait}; ${finWords(options)}`],
@@ -57,10 +59,21 @@ export function planOf(options: Options) {
       healthExpect: each.healthExpect,
       healthHttp: each.healthHttp,
       healthPort: each.healthPort,
+      proxy: each.proxy,
+      tls: each.tls,
+      tlsCa: each.tlsCa,
+      tlsName: each.tlsName,
+      tlsCert: each.tlsCert,
+      tlsKey: each.tlsKey,
+      tlsVerify: each.tlsVerify,
+      sni: each.sni,
+      alpn: each.alpn,
+      plain: each.plain,
     })),
     ...settings,
     allow: formatNetworks(settings.allow),
     deny: formatNetworks(settings.deny),
+    proxyFrom: formatNetworks(settings.proxyFrom),
   };
 }
 
@@ -171,7 +184,7 @@ function destinationLines(options: Options): string[] {
     return [
       one.name,
       formatAddress(one.address),
-      `${slots}, weight ${one.weight}${warm}${backup}${checkWords(one, isUniform)}`,
+      `${slots}, weight ${one.weight}${warm}${backup}${checkWords(one, isUniform)}${prefaceWords(one)}`,
     ] as const;
   });
   const nameWidth = Math.max(...named.map(([name]) => name.length));

@@ -44,7 +44,7 @@ export const programRows = [
     name: "watch",
     placeholder: "",
     initial: "false",
-    help: "reload when that file changes",
+    help: "reload when that file, or one of TLS, changes",
     repeats: false,
     ...flag,
   },

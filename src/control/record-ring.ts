@@ -2,17 +2,20 @@
 // reader, nothing allocated and nobody waiting. What finds no room is dropped and counted.
 import { triedCountMax } from "../core/dialer.ts";
 import { reasonIndex, closeReasons, type Side } from "../core/reason.ts";
-import type { AccessRecord } from "./access-log.ts";
+import type { AccessRecord, PrefaceRecord } from "./access-log.ts";
 
 /** Records that one thread may have on their way. */
 const recordCountMax = 2048;
-const clientSizeMax = 64;
+/** Its client, and what the start of its connection has said. */
+const textSizeMax = 512;
 
 const sides: readonly Side[] = ["client", "destination", "balancer"];
 
-/** Numbers of one record; the client's text follows as bytes. */
-const numberCount = 15 + triedCountMax;
-const doublesPerRecord = numberCount + clientSizeMax / 8;
+/** Numbers of one record; its texts follow as bytes, with line ends between. */
+const numberCount = 16 + triedCountMax;
+const doublesPerRecord = numberCount + textSizeMax / 8;
+/** Instead of the ms of a start that nobody has read. */
+const noPreface = -1;
 const bytesPerRecord = 8 * doublesPerRecord;
 
 const Word = { head: 0, tail: 1, told: 2, dropped: 3 } as const;
@@ -79,10 +82,13 @@ export class RecordRing {
     const triedCount = Math.min(triedCountMax, record.triedRows.length);
     doubles[at++] = triedCount;
     for (let n = 0; n < triedCount; n += 1) doubles[at + n] = record.triedRows[n] ?? 0;
-    const size = Math.min(clientSizeMax, record.client.length);
+    const { preface } = record;
+    const text = preface === null ? record.client : textOf(record.client, preface);
+    const size = Math.min(textSizeMax, text.length);
     doubles[at + triedCountMax] = size;
+    doubles[at + triedCountMax + 1] = preface?.ms ?? noPreface;
     const first = slot * bytesPerRecord + 8 * numberCount;
-    for (let n = 0; n < size; n += 1) this.bytes[first + n] = record.client.charCodeAt(n);
+    for (let n = 0; n < size; n += 1) this.bytes[first + n] = text.charCodeAt(n);
     Atomics.store(this.words, Word.tail, (tail + 1) | 0);
     return Atomics.exchange(this.words, Word.told, 1) === 0;
   }
@@ -102,6 +108,10 @@ export class RecordRing {
     const number = (n: number): number => this.doubles[first + n] ?? 0;
     const byte = slot * bytesPerRecord + 8 * numberCount;
     const size = number(14 + triedCountMax);
+    const ms = number(15 + triedCountMax);
+    const text = String.fromCharCode(...this.bytes.subarray(byte, byte + size));
+    const [client = "", via = "", sni = "", alpn = "", tls = "", peer = "", fault = ""] =
+      text.split("\n");
     return {
       at: number(0),
       id: number(1),
@@ -118,7 +128,13 @@ export class RecordRing {
       closedBy: sides[number(12) >>> 8] ?? "balancer",
       reason: closeReasons[number(12) & 255] ?? "error",
       triedRows: Array.from({ length: number(13) }, (_, n) => number(14 + n)),
-      client: String.fromCharCode(...this.bytes.subarray(byte, byte + size)),
+      client,
+      preface: ms === noPreface ? null : { ms, via, sni, alpn, tls, peer, fault },
     };
   }
+}
+
+/** None of them has a line end in it. */
+function textOf(client: string, { via, sni, alpn, tls, peer, fault }: PrefaceRecord): string {
+  return [client, via, sni, alpn, tls, peer, fault].join("\n");
 }

@@ -1,8 +1,11 @@
 // What is told of a connection that has ended, made from its pair once everything is over.
 import type { Pair } from "../core/pair.ts";
 import { refusals, type CloseReason } from "../core/reason.ts";
-import type { AccessRecord } from "./access-log.ts";
+import type { AccessRecord, PrefaceRecord } from "./access-log.ts";
 import type { RowRecord } from "./record-ring.ts";
+
+/** Letters of a peer's words that are told. */
+const wordSizeMax = 64;
 
 /** First letter of HAProxy's state: who or what ended it. */
 const letters: Readonly<Record<CloseReason, string>> = {
@@ -10,6 +13,10 @@ const letters: Readonly<Record<CloseReason, string>> = {
   "client-reset": "C",
   "destination-reset": "S",
   "client-left": "C",
+  "preface-timeout": "c",
+  "proxy-header": "P",
+  "tls-handshake": "P",
+  "no-route": "P",
   "queue-full": "P",
   "queue-timeout": "s",
   "idle-timeout": "c",
@@ -39,7 +46,7 @@ export function recordOf(pair: Pair, startedAt: number): RowRecord {
     listenerIndex: pair.listener,
     row: pair.destination?.row ?? -1,
     triedRows: pair.tried ?? none,
-    queueMs: (dialedAt < 0 ? settledAt : dialedAt) - acceptedAt,
+    queueMs: queueMsOf(pair),
     connectMs: joinedAt < 0 ? -1 : joinedAt - dialedAt,
     firstByteMs: firstDownAt < 0 ? -1 : firstDownAt - acceptedAt,
     totalMs: settledAt - acceptedAt,
@@ -49,7 +56,33 @@ export function recordOf(pair: Pair, startedAt: number): RowRecord {
     state: stateOf(pair, reason),
     closedBy: pair.closedBy,
     reason,
+    preface: prefaceOf(pair),
   };
+}
+
+/** One whose start was refused has not come so far. */
+function queueMsOf({ dialedAt, settledAt, enteredAt, preface }: Pair): number {
+  if (preface !== null && !preface.hasArrived) return 0;
+  return (dialedAt < 0 ? settledAt : dialedAt) - enteredAt;
+}
+
+function prefaceOf({ preface, acceptedAt, enteredAt, settledAt }: Pair): PrefaceRecord | null {
+  if (preface === null) return null;
+  const { via, sni, alpn, tls, fault } = preface.facts;
+  return {
+    ms: (preface.hasArrived ? enteredAt : settledAt) - acceptedAt,
+    via,
+    sni,
+    alpn: shown(tls === null ? alpn.join(",") : tls.alpn),
+    tls: tls?.version ?? "",
+    peer: shown(tls?.peerName ?? ""),
+    fault: shown(fault),
+  };
+}
+
+/** What a peer has chosen the words of: one line, of letters that a log can bear. */
+function shown(text: string): string {
+  return text.slice(0, wordSizeMax).replace(/[^ -~]/g, "?");
 }
 
 /** The same with names, as the outside sees it. */

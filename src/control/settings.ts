@@ -6,6 +6,7 @@ import type { Network } from "../core/access.ts";
 import type { Values } from "./arguments.ts";
 import type { WordRow } from "./option-row.ts";
 import { optionRows } from "./option-rows.ts";
+import type { PrefaceSettings } from "./preface-settings.ts";
 import { type ProgramSettings, programRows } from "./program-rows.ts";
 
 type PolicyName = "pull" | "round-robin" | "random" | "hash";
@@ -27,7 +28,7 @@ export interface HealthSettings {
 }
 
 /** What the options set. `connectionCountMax` 0 = as many as the descriptor limit allows. */
-export interface Settings extends Limits, HealthSettings {
+export interface Settings extends Limits, HealthSettings, PrefaceSettings {
   /** Connections at once of every destination without a `,slots=` of its own; 0 = no limit. */
   readonly slots: number;
   /** Connections opened ahead to every destination without a `,warm=` of its own. */

@@ -55,7 +55,7 @@ export interface Connection {
   readonly client: string;
   /** "" = it waits for one. */
   readonly destination: string;
-  readonly state: "waiting" | "dialing" | "joined";
+  readonly state: "preface" | "waiting" | "dialing" | "joined";
   readonly ageMs: number;
   readonly idleMs: number;
   readonly bytesUp: number;

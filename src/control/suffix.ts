@@ -6,6 +6,7 @@ import { bad, good, nearest, quote, type Reading } from "./mistake.ts";
 import { count, countMax, duration, flag, text } from "./option-row.ts";
 import { warmCountMax } from "./option-rows.ts";
 import type { DestinationOptions } from "./places.ts";
+import { prefaceSuffixes } from "./preface-suffixes.ts";
 import { readBytesText, readHttpPath } from "./text.ts";
 
 const weightMax = 256;
@@ -79,6 +80,7 @@ export const suffixes = [
     help: "instead of --health-port",
     ...count(0, portMax),
   },
+  ...prefaceSuffixes,
   {
     name: "name",
     key: "name",
@@ -119,7 +121,7 @@ export function readSuffix(
   const name = suffixNames.find((known) => known === written);
   if (name === undefined) {
     const near = nearest(written, suffixNames);
-    const value = near === "backup" ? "" : `=${text}`;
+    const value = isFlag(near) ? "" : `=${text}`;
     const suggestion = near === "" ? "" : `,${near}${value}`;
     return bad(
       "unknown-suffix",
@@ -130,9 +132,9 @@ export function readSuffix(
   }
   if (seen.has(name)) return bad("bad-suffix", `,${name} stands twice`, "once is accepted");
   seen.add(name);
-  if (name === "backup") {
-    if (equals < 0) return good({ backup: true });
-    return bad("bad-suffix", ",backup takes no value", "", ",backup");
+  if (isFlag(name)) {
+    if (equals < 0) return readPart(name, null);
+    return bad("bad-suffix", `,${name} takes no value`, "", `,${name}`);
   }
   if (text === "" && (equals < 0 || !mayBeEmpty.has(name))) {
     return bad("missing-value", `,${name}= needs a value`, acceptedSuffixes);
@@ -146,6 +148,11 @@ export function readSuffix(
     suggestion: suggestion === "" ? "" : `,${name}=${suggestion}`,
   };
   return { value: null, fault };
+}
+
+/** Named alone it is true. */
+export function isFlag(name: string): boolean {
+  return suffixes.some((each) => each.name === name && each.value === "");
 }
 
 /** Reads the value of one suffix. */
@@ -171,7 +178,11 @@ export function withoutCommas(name: Suffix["name"], text: string): string {
 }
 
 /** Nothing instead of what the option says. */
-const mayBeEmpty: ReadonlySet<string> = new Set(["health-send", "health-expect", "health-http"]);
+export const mayBeEmpty: ReadonlySet<string> = new Set([
+  "health-send",
+  "health-expect",
+  "health-http",
+]);
 
 /** A name is one word, of any script, so that it stands as it is in every log format. */
 export function readName(text: string): Reading<string> {

@@ -77,6 +77,16 @@ export function formatRate(rate: number): string {
 /** New connections of one client, per second. */
 export const rateMax = 1_000_000;
 
+/** `2026-11-23`. */
+export function dayOf(ms: number): string {
+  return Number.isNaN(ms) ? "an unknown day" : new Date(ms).toISOString().slice(0, 10);
+}
+
+/** Whole days from now on; 0 = less than one. */
+export function daysUntil(ms: number, nowMs: number): number {
+  return Math.floor((ms - nowMs) / dayMs);
+}
+
 /** `512B`, `64KiB`, `1MiB`, `1GiB`, or plain `0`; in bytes. */
 export function readSize(text: string, bytesMin: number, bytesMax: number): Reading<number> {
   const accepted = `a size from ${formatSize(bytesMin)} to ${formatSize(bytesMax)}, such as 512B, 64KiB or 1MiB, is accepted`;
@@ -144,6 +154,7 @@ function nearSize(text: string): string {
   return `${parts[1]}${letter === "" ? "B" : `${letter}iB`}`;
 }
 
+const dayMs = 86_400_000;
 const durationPattern = /^(\d{1,15})(ms|s|m|h)$/;
 const durationUnits: ReadonlyMap<string, number> = new Map([
   ["ms", 1],

@@ -2,7 +2,7 @@
 // The control plane reads and writes the same memory; nobody sends messages, nobody holds a lock.
 import { assert } from "./assert.ts";
 import { ThreadNumbers, threadNumberCount } from "./numbers.ts";
-import { linesPerThread, type Memory, type TicketColumns } from "./tickets.ts";
+import { linesPerThread, placeCountsOf, type Memory, type TicketColumns } from "./tickets.ts";
 
 /** State of a destination as connects and health checks show it. Only `up` and `trial` can take a client. */
 export const State = {
@@ -34,6 +34,7 @@ const rowColumns = [
   "outCount",
   "lastFault",
   "closeAt",
+  "lane",
 ] as const;
 
 /** Columns of times, one row per destination. */
@@ -60,6 +61,8 @@ export interface BoardSize {
   readonly threadCount: number;
   /** Clients in one line of a thread that other threads can see; more wait behind them. */
   readonly waiterCountMax: number;
+  /** Queues apart from each other, each with destinations of its own; 1 if not given. */
+  readonly laneCount?: number;
 }
 
 export class Board {
@@ -93,29 +96,33 @@ export class Board {
   /** When something last happened that is told once per episode, in ms of the balancer's clock. */
   readonly episodes: Float64Array;
   readonly machine: Int32Array;
+  /** By lane; and of the first one. */
+  readonly lanes: readonly TicketColumns[];
   readonly ticketColumns: TicketColumns;
   /** By thread and row: slots that this thread holds; given back for it when it dies. One writer each. */
   readonly held: readonly Int32Array[];
-  /** By row: a hint that it can take clients, for threads that know it as full or out. */
+  /** Number of the lane that it serves. */
+  readonly lane: Int32Array;
+  /** By lane and row: a hint that it can take clients, for threads that know it as full or out. */
   readonly freeBits: Int32Array;
-  private readonly memory: Memory;
+  private readonly wordCount: number;
+  readonly memory: Memory;
 
   constructor(size: BoardSize, buffer?: SharedArrayBuffer, memory: Memory = Atomics) {
-    const { destinationCountMax: rows, threadCount } = size;
-    assert(rows >= 1 && threadCount >= 1 && size.waiterCountMax >= 1, "board: empty");
+    const { destinationCountMax: rows, threadCount, waiterCountMax, laneCount = 1 } = size;
+    assert(rows >= 1 && threadCount >= 1 && waiterCountMax >= 1 && laneCount >= 1, "board: empty");
     const lineCount = threadCount * linesPerThread;
-    // Twice what may wait: places of those that left are used anew when a line is full, seldom enough.
-    const placeCount = lineCount * 2 ** Math.ceil(Math.log2(2 * size.waiterCountMax));
-    const wordCount = Math.ceil(rows / 32);
+    const [placeCount, laneSize] = placeCountsOf(lineCount, waiterCountMax);
+    this.wordCount = Math.ceil(rows / 32);
     const doubles =
       doublesPerRow * rows + episodeNames.length + threadNumberCount(rows) * threadCount;
     const whole =
       rowColumns.length * rows +
       machineNames.length +
-      wordCount +
+      laneCount * this.wordCount +
       threadCount * (rows + 1) +
-      2 * lineCount +
-      2 * placeCount;
+      2 * laneCount * lineCount +
+      2 * (placeCount + (laneCount - 1) * laneSize);
     this.size = size;
     this.memory = memory;
     this.buffer = buffer ?? new SharedArrayBuffer(8 * doubles + 4 * whole);
@@ -143,21 +150,35 @@ export class Board {
     this.outCount = next(rows);
     this.lastFault = next(rows);
     this.closeAt = next(rows);
+    this.lane = next(rows);
     this.machine = next(machineNames.length);
-    this.freeBits = next(wordCount);
+    this.freeBits = next(laneCount * this.wordCount);
     this.held = Array.from({ length: threadCount }, () => next(rows));
-    this.ticketColumns = {
-      arrivals: this.machine.subarray(machineIndex.arrivals, machineIndex.arrivals + 1),
-      woken: next(threadCount),
+    const arrivals = this.machine.subarray(machineIndex.arrivals, machineIndex.arrivals + 1);
+    const woken = next(threadCount);
+    const lane = (size: number): TicketColumns => ({
+      arrivals,
+      woken,
       heads: next(lineCount),
       tails: next(lineCount),
-      numbers: next(placeCount),
-      grants: next(placeCount),
-    };
+      numbers: next(size),
+      grants: next(size),
+    });
+    this.ticketColumns = lane(placeCount);
+    const others = Array.from({ length: laneCount - 1 }, () => lane(laneSize));
+    this.lanes = [this.ticketColumns, ...others];
   }
 
   /** Writes what a destination is to a row that is new or free. @param resolved it has an address. */
-  fill(row: number, slots: number, weight: number, resolved: boolean, enabled = true): void {
+  fill(
+    row: number,
+    slots: number,
+    weight: number,
+    resolved: boolean,
+    enabled = true,
+    lane = 0,
+  ): void {
+    this.lane[row] = lane;
     this.slots[row] = slots;
     this.slotsFull[row] = slots;
     this.share[row] = weight * fullShare;
@@ -251,7 +272,8 @@ export class Board {
 
   /** A destination can take clients again: threads that know it as full or out shall look. */
   markFree(row: number): void {
-    this.memory.or(this.freeBits, row >>> 5, 1 << (row & 31));
+    const first = (this.lane[row] ?? 0) * this.wordCount;
+    this.memory.or(this.freeBits, first + (row >>> 5), 1 << (row & 31));
   }
 
   /** It can take a client now: known, enabled, not out, and a slot is free. */
@@ -265,16 +287,17 @@ export class Board {
   }
 
   /** Finds a marked destination that is free and wanted; takes the mark from those that are not free. −1: none. */
-  findFree(isWanted: (row: number) => boolean): number {
-    const { memory, freeBits } = this;
-    for (let word = 0; word < freeBits.length; word += 1) {
-      for (let bits = memory.load(freeBits, word); bits !== 0; bits &= bits - 1) {
+  findFree(isWanted: (row: number) => boolean, lane = 0): number {
+    const { memory, freeBits, wordCount } = this;
+    const first = lane * wordCount;
+    for (let word = 0; word < wordCount; word += 1) {
+      for (let bits = memory.load(freeBits, first + word); bits !== 0; bits &= bits - 1) {
         const bit = 31 - Math.clz32(bits & -bits);
         const row = word * 32 + bit;
         if (!this.isFree(row)) {
-          memory.and(freeBits, word, ~(1 << bit));
+          memory.and(freeBits, first + word, ~(1 << bit));
           if (!this.isFree(row)) continue;
-          memory.or(freeBits, word, 1 << bit); // freed between the two looks
+          memory.or(freeBits, first + word, 1 << bit); // freed between the two looks
         }
         if (isWanted(row)) return row;
       }
@@ -308,31 +331,6 @@ export class Board {
     this.addTotal("changes", 1);
     if (to === State.up || to === State.trial) this.markFree(row);
     return true;
-  }
-
-  /** A destination that is back gets one slot, or a hundredth of its share, to begin with. */
-  beginSlowStart(row: number, nowMs: number): void {
-    this.slowFromMs[row] = nowMs;
-    this.growTo(row, 0);
-  }
-
-  /** Goes on with a slow start. @returns true while it is under way. */
-  growSlowStart(row: number, nowMs: number, slowStartMs: number): boolean {
-    const fromMs = this.slowFromMs[row] ?? 0;
-    if (fromMs === 0) return false;
-    const part = slowStartMs === 0 ? 1 : Math.min(1, Math.max(0, (nowMs - fromMs) / slowStartMs));
-    if (part === 1) this.slowFromMs[row] = 0;
-    this.growTo(row, part);
-    return part < 1;
-  }
-
-  private growTo(row: number, part: number): void {
-    const { memory } = this;
-    const slots = this.slotsFull[row] ?? 0;
-    const share = (this.weight[row] ?? 1) * fullShare;
-    if (slots > 0) memory.store(this.slots, row, Math.max(1, Math.floor(slots * part)));
-    memory.store(this.share, row, Math.max(1, Math.floor(share * part)));
-    this.markFree(row);
   }
 
   /** Its health checks have failed. @returns the state it was in, `down` when they had before. */

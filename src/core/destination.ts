@@ -1,7 +1,17 @@
 // A destination as one thread sees it: a row of the board, its addresses, and its place with the policy that files it.
 // Origin: IAWLB §10, whose state nobody read.
-import type { DialAddress } from "./engine.ts";
+import type { DialAddress, TlsSide } from "./engine.ts";
 import { Expiring } from "./sweep.ts";
+
+/** What a destination is told before a client's first byte. */
+export interface Outward {
+  /** Version of the PROXY header; 0 = none. */
+  readonly proxy: 0 | 1 | 2;
+  /** null = no TLS. */
+  readonly tls: TlsSide | null;
+  /** What its certificate is to be for; "" = nothing is asked for. */
+  readonly name: string;
+}
 
 /** What a thread knows of a destination. Slots, weight and state are on the board. */
 export interface DestinationPlan {
@@ -14,6 +24,8 @@ export interface DestinationPlan {
   readonly backup: boolean;
   /** It gets no connection any more; those that it has go on. */
   readonly isLeaving?: boolean;
+  /** null = nothing. */
+  readonly outward?: Outward | null;
 }
 
 /** Told to the control plane, once per change and never per connection. */
@@ -35,6 +47,7 @@ export class Destination extends Expiring {
   backup = false;
   warm = 0;
   isLeaving = false;
+  outward: Outward | null = null;
   /** All addresses of its name; empty until the name resolves. */
   addresses: readonly DialAddress[];
   /** Index of the address that answered last; the next dial starts there. */
@@ -59,8 +72,9 @@ export class Destination extends Expiring {
   }
 
   /** What may change while it stays. */
-  follow({ backup, warm = 0, isLeaving = false }: DestinationPlan): void {
+  follow({ backup, warm = 0, isLeaving = false, outward = null }: DestinationPlan): void {
     this.backup = backup;
+    this.outward = outward;
     this.warm = isLeaving ? 0 : warm;
     this.isLeaving = isLeaving;
   }

@@ -9,6 +9,7 @@ import { faultCodes } from "./fault.ts";
 import { Filing, type PolicyMaker } from "./filing.ts";
 import { never } from "./loop.ts";
 import type { Policy } from "./policy.ts";
+import { beginSlowStart } from "./slow-start.ts";
 import type { Sweep } from "./sweep.ts";
 
 /** Connects that must fail in a row to put a destination out. */
@@ -64,6 +65,7 @@ export class Destinations {
     events: DestinationEvents,
     random: () => number = Math.random,
     slowStartMs = 0,
+    lane = 0,
   ) {
     const held = board.held[thread];
     assert(held !== undefined, "destinations: no such thread");
@@ -75,7 +77,7 @@ export class Destinations {
     this.events = events;
     this.random = random;
     this.slowStartMs = slowStartMs;
-    this.filing = new Filing(board, policy);
+    this.filing = new Filing(board, policy, lane);
     this.change(plans, policy, "");
   }
 
@@ -122,7 +124,8 @@ export class Destinations {
     for (const each of [...list.slice(first), ...list.slice(0, first)]) {
       this.refile(each);
       // In place of a thread that died, or back before it was gone: its rest is ours to end.
-      const isAtRest = !isServing(board.stateOf(each.row)) && each.sweepBucket < 0;
+      const state = board.stateOf(each.row);
+      const isAtRest = state !== State.up && state !== State.trial && each.sweepBucket < 0;
       if (isAtRest) this.sweep.file(each, board.retryAtMs[each.row] ?? 0);
     }
   }
@@ -160,7 +163,7 @@ export class Destinations {
         this.takeOf(this.filing.primary, key) ??
         (this.isPrimaryUp() ? null : this.takeOf(this.filing.backup, key));
       if (destination !== null) return destination;
-      if (this.board.findFree(this.isNew) < 0) return null;
+      if (this.filing.findFree(this.isNew) < 0) return null;
     }
   }
 
@@ -209,7 +212,7 @@ export class Destinations {
     const isBack = failures >= failureCountMax;
     if (board.stateOf(row) === State.down) return; // its checks have the say
     this.sweep.remove(destination);
-    if (isBack && this.slowStartMs > 0) board.beginSlowStart(row, nowMs);
+    if (isBack && this.slowStartMs > 0) beginSlowStart(board, row, nowMs);
     this.changeState(row, State.up);
     this.refile(destination);
     if (isBack) this.events.onBack(destination);
@@ -392,8 +395,4 @@ export class Destinations {
     const ms = Math.min(outMsMax, outMsMin * 2 ** Math.min(doublings, 16));
     return ms * (1 - jitter / 2 + jitter * this.random());
   }
-}
-
-function isServing(state: State): boolean {
-  return state === State.up || state === State.trial;
 }

@@ -1,9 +1,10 @@
 // Dials the destination that a client was given: a connection opened ahead, or its addresses in turn; and weighs every
 // failure. Origin: IAWLB §16, where a worker whose connect failed died for good, and its client with it.
+import { Approach, headerFor } from "./approach.ts";
 import type { Board } from "./board.ts";
 import type { Destination } from "./destination.ts";
 import type { Destinations } from "./destinations.ts";
-import { connectedAlready, type Engine } from "./engine.ts";
+import { connectedAlready, type Engine, type SocketEvents } from "./engine.ts";
 import { kindOfFault } from "./fault.ts";
 import type { Limits } from "./limits.ts";
 import { endOfTurn, type Alarm, type Loop } from "./loop.ts";
@@ -144,14 +145,28 @@ export class Dialer implements WarmHost {
     pair.state = "dialing";
     pair.onWarm = warm.connected; // else it is a dial like any other
     pair.addressFirst = warm.addressIndex;
-    const down = pair.startDial();
-    this.engine.adopt(warm.socket, down);
+    const events = this.startDial(pair, destination);
+    this.engine.adopt(warm.socket, events);
     this.host.onDialing(pair, nowMs);
     if (!warm.connected) return true;
-    down.onConnected();
-    if (warm.early !== null) down.onChunk(warm.early);
-    if (warm.isPaused && !down.paused && !down.closed) this.engine.resume(warm.socket);
+    events.onConnected();
+    if (warm.early !== null) events.onChunk(warm.early);
+    if (warm.isPaused && pair.down?.paused === false && !pair.down.closed) {
+      this.engine.resume(warm.socket);
+    }
     return true;
+  }
+
+  /** @returns who is told of the dial: the flow, or who prepares its destination for it. */
+  private startDial(pair: Pair, { outward }: Destination): SocketEvents {
+    const down = pair.startDial();
+    if (outward === null || outward.tls === null) return down;
+    const { engine } = this;
+    const { proxy, tls, name } = outward;
+    const header = () => (proxy === 0 ? null : headerFor(pair, proxy, engine));
+    const agreed = pair.preface?.facts.tls?.alpn ?? ""; // its client speaks it already
+    const alpn = agreed === "" ? [] : [agreed];
+    return new Approach({ engine, target: down, header, tls, name, alpn });
   }
 
   /** Dials the destination's addresses in turn, until one is under way. @returns false when none is. */
@@ -161,14 +176,14 @@ export class Dialer implements WarmHost {
       const { addresses } = destination;
       const index = (pair.addressFirst + pair.addressesTried) % Math.max(1, addresses.length);
       const address = addresses[index];
-      const down = pair.startDial();
-      const code = address === undefined ? "ENOTFOUND" : this.engine.dial(address, down);
+      const events = this.startDial(pair, destination);
+      const code = address === undefined ? "ENOTFOUND" : this.engine.dial(address, events);
       if (code === null || code === connectedAlready) {
         this.host.onDialing(pair, nowMs);
-        if (code !== null) down.onConnected();
+        if (code !== null) events.onConnected();
         return true;
       }
-      down.closed = true;
+      if (pair.down !== null) pair.down.closed = true;
       pair.endDial();
       if (this.isOver(pair, destination, code, nowMs)) return false;
     }

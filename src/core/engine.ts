@@ -10,6 +10,11 @@ export interface DialAddress {
   readonly [opaque]: "address";
 }
 
+/** One side's certificates and rules for TLS, as its engine holds them. */
+export interface TlsSide {
+  readonly [opaque]: "tls";
+}
+
 /**
  * One socket's side of the core; the engine sets `socket` when there is one and calls the rest.
  * After `onEnd` no chunk comes; after `onClose` nothing comes.
@@ -34,6 +39,45 @@ export interface SocketEvents {
   onEnd(): void;
   /** The socket is gone. `code` is null when its peer ended in order, else the system's name of the cause. */
   onClose(code: string | null): void;
+}
+
+/** What a TLS handshake has shown. */
+export interface Secured {
+  /** "TLSv1.2" or "TLSv1.3". */
+  readonly version: string;
+  /** OpenSSL's name of the cipher suite. */
+  readonly cipher: string;
+  /** The protocol that was agreed upon; "" when none was. Source: RFC 7301. */
+  readonly alpn: string;
+  /** Common name of the peer's certificate, as its authority wrote it; "" without one, or where nobody asked for it. */
+  readonly peerName: string;
+  /** The peer's certificate has been checked, and its name where one was wanted. */
+  readonly verified: boolean;
+  /** By a session of before, whose certificates still count. */
+  readonly resumed: boolean;
+}
+
+/** The events of a socket on which TLS begins. */
+export interface SecureEvents extends SocketEvents {
+  /** The handshake is over, and `socket` can be written to; may adopt it for other events. No chunk came before. */
+  onSecured(secured: Secured): void;
+  /**
+   * The handshake has failed: a name of the system's, OpenSSL's or of a certificate's flaw. The socket is gone and
+   * `onClose` does not follow. May be told inside `Engine.secure`.
+   */
+  onInsecure(cause: string): void;
+}
+
+/** How a handshake is to be made. */
+export interface Securing {
+  /** We are the server of this handshake. */
+  readonly isServer: boolean;
+  /** Bytes that were read from the socket already. A client must have none: what a server says before is not TLS. */
+  readonly initial: Uint8Array | null;
+  /** Protocols, the preferred first: what a client offers, or a server takes of that; none: nothing is agreed upon. */
+  readonly alpn: readonly string[];
+  /** For a client: the name asked for (SNI) and to be found in the certificate, or an IP literal; "" = neither. */
+  readonly name: string;
 }
 
 export interface Acceptor {
@@ -85,8 +129,16 @@ export interface Engine {
    * `onMoved`; ends, resets and what a target does not take are told as ever.
    */
   link?(a: Socket, b: Socket): void;
+  /**
+   * Begins TLS on a plain socket. From inside this call on `events.socket` is the TLS one, and all calls here mean the
+   * same for it: a shutdown is a close_notify and a FIN, an end in order is either of these from the peer.
+   * @param side made by the engine that has the socket, for the same end of the connection.
+   */
+  secure?(events: SecureEvents, side: TlsSide, how: Securing): void;
   /** Bytes from this socket that the engine holds, on their way to the linked one. */
   heldSize?(socket: Socket): number;
+  /** The same as `remote`, of our own end. */
+  local(socket: Socket): string;
   /** `host:port` of the peer, IPv4 in its own form, `unix:` for a unix socket; "" when it has gone. */
   remote(socket: Socket): string;
 }

@@ -34,5 +34,15 @@ export const faultCodes: readonly string[] = [
   "EINVAL",
   "EPIPE",
   ...kinds.keys(),
+  // Of a TLS handshake, as OpenSSL names them.
+  "EPROTO",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
   "EUNKNOWN",
 ];

@@ -15,8 +15,11 @@ export class Filing {
   /** What the policies were made of: who is in them, and their weights, which some read only then. */
   private makeup = "";
 
-  constructor(board: Board, make: PolicyMaker) {
+  private readonly lane: number;
+
+  constructor(board: Board, make: PolicyMaker, lane: number) {
     this.board = board;
+    this.lane = lane;
     this.primary = make(board, []);
     this.backup = make(board, []);
   }
@@ -37,6 +40,11 @@ export class Filing {
     this.primary = make(board, primaries);
     this.backup = make(board, backups);
     return true;
+  }
+
+  /** Finds one of this lane that is free and wanted, whoever knows of it. −1: none. */
+  findFree(isWanted: (row: number) => boolean): number {
+    return this.board.findFree(isWanted, this.lane);
   }
 
   isStale(destination: Destination): boolean {

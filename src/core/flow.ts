@@ -21,6 +21,9 @@ export class Flow implements SocketEvents {
   /** What the target has not taken yet, from `restFrom` on. */
   rest: Uint8Array | null = null;
   restFrom = 0;
+  /** So many bytes of `rest` are our own words to the target, not the source's: a PROXY header. */
+  private headerSize = 0;
+  private isHeaderHeld = false;
   /** Bytes the target has taken, and bytes that the source has given. */
   size = 0;
   receivedSize = 0;
@@ -61,6 +64,7 @@ export class Flow implements SocketEvents {
     this.receivedSize += chunk.length;
     this.lastChunk = this.pair.chunkCount += 1;
     const target = this.other;
+    if (this.isHeaderHeld) return this.sendWithHeader(chunk);
     if (this.rest !== null || !target.connected || target.socket === null) return this.hold(chunk);
     if (this.size === 0) this.pair.onFirstBytes(this);
     const count = this.engine.write(target.socket, chunk, 0);
@@ -79,6 +83,36 @@ export class Flow implements SocketEvents {
     this.size += size;
     this.receivedSize += size;
     this.lastChunk = this.pair.chunkCount += 1;
+  }
+
+  /**
+   * What the target is to be told before the source's first byte.
+   * @returns true when it waits for those bytes, up to `releaseHeader`; false: they are here.
+   */
+  setHeader(header: Uint8Array): boolean {
+    const early = this.rest?.subarray(this.restFrom) ?? null;
+    this.rest = early === null ? header : concatenate(header, early);
+    this.restFrom = 0;
+    this.headerSize = header.length;
+    this.isHeaderHeld = early === null && !this.ended;
+    return this.isHeaderHeld;
+  }
+
+  /** The first bytes are late: the header goes alone. */
+  releaseHeader(): void {
+    if (!this.isHeaderHeld) return;
+    this.isHeaderHeld = false;
+    if (!this.closed && !this.pair.settled) this.push();
+  }
+
+  /** There will be another target: what of the header is not out is not for it. */
+  dropHeader(): void {
+    if (this.headerSize === 0 || this.rest === null) return;
+    const rest = this.rest.subarray(this.restFrom + this.headerSize);
+    this.headerSize = 0;
+    this.isHeaderHeld = false;
+    this.rest = rest.length === 0 ? null : rest;
+    this.restFrom = 0;
   }
 
   /** Our socket has room: the opposite flow goes on. */
@@ -110,11 +144,15 @@ export class Flow implements SocketEvents {
   push(): void {
     const target = this.other;
     if (this.finished || target.broken || !target.connected || target.socket === null) return;
+    if (this.isHeaderHeld && !this.ended) return;
     if (this.rest !== null) {
-      if (this.size === 0) this.pair.onFirstBytes(this);
+      if (this.size === 0 && this.rest.length - this.restFrom > this.headerSize)
+        this.pair.onFirstBytes(this);
       const count = this.engine.write(target.socket, this.rest, this.restFrom);
       if (count < 0) return this.breakTarget();
-      this.size += count;
+      const ofHeader = Math.min(count, this.headerSize);
+      this.headerSize -= ofHeader;
+      this.size += count - ofHeader;
       this.restFrom += count;
       if (this.restFrom < this.rest.length) return this.pause();
       this.engine.giveBack?.(this.rest);
@@ -127,7 +165,8 @@ export class Flow implements SocketEvents {
 
   /** Bytes that the target will never get. */
   get undeliveredSize(): number {
-    return this.heldSize + (this.rest === null ? 0 : this.rest.length - this.restFrom);
+    const restSize = this.rest === null ? 0 : this.rest.length - this.restFrom;
+    return this.heldSize + restSize - this.headerSize;
   }
 
   /** Bytes from the source, those included that only the engine has seen. */
@@ -156,6 +195,12 @@ export class Flow implements SocketEvents {
     this.other.broken = true;
     this.pause();
     this.pair.onBroken();
+  }
+
+  private sendWithHeader(chunk: Uint8Array): void {
+    this.isHeaderHeld = false;
+    this.rest = this.rest === null ? chunk : concatenate(this.rest, chunk);
+    this.push();
   }
 
   /** Keeps what cannot be written yet. */

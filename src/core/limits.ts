@@ -18,6 +18,10 @@ export interface Limits {
   readonly queueCountMax: number;
   /** Longest wait for a slot; 0 = for ever. */
   readonly queueMs: number;
+  /** From accept to the end of a PROXY header, a ClientHello and a handshake together, where they are read. */
+  readonly prefaceMs: number;
+  /** Handshakes in progress at once; more wait. */
+  readonly handshakeCountMax: number;
   /** Deadline of one connect attempt. */
   readonly connectMs: number;
   /** A joined pair that moves no byte for this long is reset; 0 = never. */

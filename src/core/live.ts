@@ -17,7 +17,8 @@ export interface OpenPair {
   readonly client: string;
   /** −1 = it waits for a destination. */
   readonly row: number;
-  readonly state: "waiting" | "dialing" | "joined";
+  /** `preface`: the start of its connection is being read. */
+  readonly state: "preface" | "waiting" | "dialing" | "joined";
   readonly ageMs: number;
   readonly idleMs: number;
   readonly bytesUp: number;

@@ -3,8 +3,9 @@ import { Histogram, histogramNumberCount, sizeScale } from "./histogram.ts";
 import { closeReasons, reasonIndex, type CloseReason } from "./reason.ts";
 
 /**
- * Counters of one thread: one writer, so plain additions. `open`, `queued` and `deadlines` go down as well; `oldestAt` is when the
- * one was accepted that waits longest, 0 = none.
+ * Counters of one thread: one writer, so plain additions. `open`, `queued`, `deadlines`, `prefaces` (connections whose
+ * start is being read) and `handshaking` go down as well; `oldestAt` is when the one began to wait that waits longest,
+ * 0 = none. `secured`: handshakes that succeeded; `proxied`: clients that a PROXY header told of.
  */
 export const counterNames = [
   "accepted",
@@ -20,6 +21,10 @@ export const counterNames = [
   "bytesUndelivered",
   "deadlines",
   "oldestAt",
+  "prefaces",
+  "handshaking",
+  "secured",
+  "proxied",
   ...closeReasons.map((reason) => `closed ${reason}` as const),
 ] as const;
 export type CounterName = (typeof counterNames)[number];

@@ -1,5 +1,6 @@
 // A client and the destination it was given: two flows, a slot, the times, and one end. Origin: IAWLB §13–§18.
 //
+//  (its start is read: preface.ts)
 //            no slot        slot taken         connected            both ended, reset, deadline
 //   accept ──────────> waiting ──────> dialing ─────────> joined ───────────────────────> closed
 //                         ^               │ failed           (settle, exactly once, from every state)
@@ -16,7 +17,8 @@ import { Place, type Waiter } from "./batch.ts";
 import type { Destination } from "./destination.ts";
 import type { Engine } from "./engine.ts";
 import { Flow } from "./flow.ts";
-import type { Limits } from "./limits.ts";
+import type { PairHost } from "./pair-host.ts";
+import type { Preface } from "./preface.ts";
 import { refusals, type CloseReason, type Side } from "./reason.ts";
 import { never } from "./loop.ts";
 import { Expiring, horizonMs } from "./sweep.ts";
@@ -34,31 +36,9 @@ const resetGraceMs = 1_000;
 /** Both sides get a FIN. */
 const ordered: ReadonlySet<CloseReason> = new Set(["done", "max-age", "rebalance"]);
 
-/** What a pair needs of the plane it lives in. */
-export interface PairHost {
-  readonly engine: Engine;
-  readonly limits: Limits;
-  now(): number;
-  /** A dial has succeeded. */
-  onJoined(pair: Pair): void;
-  /** The connection has held: its destination has spoken, ended in order, or not reset it for a while. */
-  onHeld(pair: Pair): void;
-  /** The destination has reset the connection at once, before a byte of its own. */
-  onResetAtOnce(pair: Pair): void;
-  /** A dial has failed: another address, another destination, or back to the queue. */
-  onDialFailed(pair: Pair, code: string): void;
-  /** The destination has sent its last byte: its slot is free, however long the client takes to read and close. */
-  onDestinationOver(pair: Pair): void;
-  onFirstBytes(pair: Pair, flow: Flow): void;
-  onSettled(pair: Pair): void;
-  /** Its time is over, and this is a quiet moment. @returns the reason to close it for now, or how many ms it waits. */
-  onQuiet(pair: Pair, nowMs: number): CloseReason | number;
-  /** Files the next look at a pair, unless an earlier one is filed. */
-  watch(pair: Pair, atMs: number): void;
-}
-
 export class Pair extends Expiring implements Waiter {
-  readonly order: number;
+  /** Number of arrival; anew when the start of its connection has been read. */
+  order: number;
   place: Place = Place.nowhere;
   left = false;
   /** Counted as waiting for a slot; `waited` stays once it was. */
@@ -69,7 +49,11 @@ export class Pair extends Expiring implements Waiter {
   readonly listener: number;
   readonly up: Flow;
   down: Flow | null = null;
-  state: "waiting" | "dialing" | "joined" | "closed" = "waiting";
+  state: "preface" | "waiting" | "dialing" | "joined" | "closed" = "waiting";
+  /** Number of the lane it waits in. */
+  lane = 0;
+  /** Reads the start of its connection, and keeps what that has said; null where nobody asks. */
+  preface: Preface | null = null;
   destination: Destination | null = null;
   holdsSlot = false;
   /** It is the one client that tries whether its destination is back. */
@@ -92,6 +76,7 @@ export class Pair extends Expiring implements Waiter {
   key = 0;
   /** Moments in ms of the host's clock; −1 when not reached. */
   readonly acceptedAt: number;
+  enteredAt: number;
   dialedAt = -1;
   joinedAt = -1;
   firstUpAt = -1;
@@ -121,6 +106,7 @@ export class Pair extends Expiring implements Waiter {
     this.order = order;
     this.listener = listener;
     this.acceptedAt = host.now();
+    this.enteredAt = this.acceptedAt;
     this.up = new Flow(this, host.engine);
   }
 
@@ -146,6 +132,7 @@ export class Pair extends Expiring implements Waiter {
       this.host.engine.abort(down);
     }
     this.up.other = this.up;
+    this.up.dropHeader();
     this.down = null;
   }
 
@@ -232,11 +219,11 @@ export class Pair extends Expiring implements Waiter {
   override onSweep(nowMs: number): number {
     const { limits } = this.host;
     switch (this.state) {
+      case "preface":
+        return this.endAt(this.acceptedAt + limits.prefaceMs, nowMs, "preface-timeout");
       case "waiting":
         if (limits.queueMs === 0) return never;
-        if (nowMs < this.acceptedAt + limits.queueMs) return this.acceptedAt + limits.queueMs;
-        this.settle("queue-timeout", "balancer");
-        return never;
+        return this.endAt(this.enteredAt + limits.queueMs, nowMs, "queue-timeout");
       case "dialing":
         if (nowMs < this.dialedAt + limits.connectMs) return this.dialedAt + limits.connectMs;
         this.host.onDialFailed(this, "ETIMEDOUT");
@@ -333,18 +320,23 @@ export class Pair extends Expiring implements Waiter {
       return never;
     }
     if (limits.answerMs > 0 && this.firstUpAt >= 0 && this.firstDownAt < 0) {
-      if (nowMs >= this.firstUpAt + limits.answerMs) {
-        this.settle("answer-timeout", "balancer");
-        return never;
-      }
+      const endAt = this.firstUpAt + limits.answerMs;
+      if (nowMs >= endAt) return this.endAt(endAt, nowMs, "answer-timeout");
     }
     const halfClosed = this.endedFirst !== null && limits.halfCloseMs > 0;
     const quietMs = halfClosed ? limits.halfCloseMs : limits.idleMs;
     if (quietMs > 0 && nowMs >= this.activeAt + quietMs) {
-      this.settle(halfClosed ? "half-close-timeout" : "idle-timeout", "balancer");
-      return never;
+      const reason = halfClosed ? "half-close-timeout" : "idle-timeout";
+      return this.endAt(this.activeAt + quietMs, nowMs, reason);
     }
     return this.nextLook(nowMs);
+  }
+
+  /** @returns when to look again. */
+  private endAt(atMs: number, nowMs: number, reason: CloseReason): number {
+    if (nowMs < atMs) return atMs;
+    this.settle(reason, "balancer");
+    return never;
   }
 
   private setAge(): void {

@@ -1,22 +1,25 @@
-// The data plane of one thread: accept, wait, choose, dial, join, settle. Origin: IAWLB §13 and §19, whose receiving
-// loop and workers meet here in one place.
+// The data plane of one thread: accept, read the start where that is asked for, hand to a lane, settle.
+// Origin: IAWLB §13 and §19, whose receiving loop and workers meet here in one place.
 import type { Admission } from "./admission.ts";
-import { Batch, Place, type Room } from "./batch.ts";
+import { assert } from "./assert.ts";
+import { Place } from "./batch.ts";
 import type { Board } from "./board.ts";
-import type { Destination } from "./destination.ts";
 import type { Destinations } from "./destinations.ts";
-import { Dialer, localFaultEpisodeMs, type DialerHost } from "./dialer.ts";
+import { localFaultEpisodeMs } from "./dialer.ts";
 import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
 import type { Flow } from "./flow.ts";
-import type { Loop } from "./loop.ts";
+import { Handshakes } from "./handshakes.ts";
+import { Lane, type LaneParts } from "./lane.ts";
 import type { Limits } from "./limits.ts";
-import type { ThreadNumbers } from "./numbers.ts";
-import { Pair, type PairHost } from "./pair.ts";
-import { keyOfClient } from "./policy.ts";
-import type { CloseReason } from "./reason.ts";
 import { clientOf, lookAnew, Retiring } from "./live.ts";
-import { Once, type Sweep } from "./sweep.ts";
-import { Tickets } from "./tickets.ts";
+import type { Loop } from "./loop.ts";
+import type { ThreadNumbers } from "./numbers.ts";
+import type { PairHost } from "./pair-host.ts";
+import { Pair } from "./pair.ts";
+import { keyOfClient } from "./policy.ts";
+import { Preface, type PrefaceHost, type PrefaceRules } from "./preface.ts";
+import type { CloseReason } from "./reason.ts";
+import type { Sweep } from "./sweep.ts";
 import { Waiting } from "./waiting.ts";
 
 export interface PlaneEvents {
@@ -32,38 +35,41 @@ export interface PlaneEvents {
   onFault(error: unknown): void;
 }
 
-export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
+export class Plane implements Acceptor, PairHost, PrefaceHost {
   readonly engine: Engine;
   /** One for all parts of this plane, so that a change reaches each of them. */
   readonly limits: Limits;
   readonly board: Board;
   readonly numbers: ThreadNumbers;
-  readonly batch: Batch<Pair>;
   /** Every open pair, waiting ones included. */
   readonly pairs = new Set<Pair>();
+  readonly handshakes: Handshakes;
   /** A client's address is asked for at accept (one system call). */
   private wantsClient: boolean;
   /** Those that are to leave their destination to others. */
   readonly retiring: Retiring;
-  readonly tickets: Tickets;
-  private readonly destinations: Destinations;
+  /** By number; the first is always there. */
+  readonly lanes: (Lane | undefined)[] = [];
+  private readonly laneParts: LaneParts;
   private readonly sweep: Sweep;
   private readonly loop: Loop;
   private readonly events: PlaneEvents;
   private readonly wantsRecords: boolean;
   private hashes: boolean;
   private admission: Admission | null;
-  private readonly dialer: Dialer;
+  /** null: a client goes to the first lane at once. */
+  private prefaceRules: PrefaceRules | null;
   private readonly waiting: Waiting;
   private stopping = false;
-  /** When the slot that is being given on was freed; −1 outside of that. */
-  private freedAt = -1;
+  /** Wakes a thread that has got a grant of ours. */
+  onGrant: (thread: number) => void = () => {};
 
   constructor(parts: {
     engine: Engine;
     limits: Limits;
     board: Board;
     thread: number;
+    /** Of the first lane. */
     destinations: Destinations;
     sweep: Sweep;
     loop: Loop;
@@ -72,31 +78,52 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     wantsClient: boolean;
     /** null: everybody is let in. */
     admission?: Admission | null;
+    preface?: PrefaceRules | null;
   }) {
     this.engine = parts.engine;
     this.limits = { ...parts.limits };
     this.board = parts.board;
     this.numbers = parts.board.thread(parts.thread);
-    this.destinations = parts.destinations;
     this.sweep = parts.sweep;
     this.loop = parts.loop;
     this.events = parts.events;
     this.hashes = parts.hashes;
     this.admission = parts.admission ?? null;
+    this.prefaceRules = parts.preface ?? null;
     this.wantsRecords = parts.wantsClient;
-    this.wantsClient = parts.wantsClient || parts.hashes || this.admission !== null;
+    this.wantsClient = this.needsClient();
     this.retiring = new Retiring(parts.board);
-    this.tickets = new Tickets(parts.board.ticketColumns, parts.thread);
-    this.batch = new Batch<Pair>(this, this.limits, parts.loop, this.tickets);
-    this.dialer = new Dialer({ ...parts, limits: this.limits, numbers: this.numbers, host: this });
+    this.handshakes = new Handshakes(this.limits.handshakeCountMax, (count) =>
+      this.numbers.set("handshaking", count),
+    );
     this.waiting = new Waiting({
       board: parts.board,
       numbers: this.numbers,
       limits: this.limits,
-      oldest: () => this.batch.peek(),
+      oldest: () => this.oldestWaiting(),
       onQueueFull: (full) => this.events.onQueueFull(full),
     });
-    this.destinations.onReady = () => this.pull();
+    this.laneParts = {
+      ...parts,
+      limits: this.limits,
+      numbers: this.numbers,
+      waiting: this.waiting,
+      isStopping: () => this.stopping,
+      onLocalFault: (code) => this.events.onLocalFault(code),
+    };
+    this.addLane(0, parts.destinations);
+  }
+
+  /** @param destinations those that serve it. */
+  addLane(number: number, destinations: Destinations): void {
+    assert(this.lanes[number] === undefined, "plane: a lane twice");
+    const lane = new Lane(number, destinations, this.laneParts);
+    lane.tickets.onGrant = (thread) => this.onGrant(thread);
+    this.lanes[number] = lane;
+  }
+
+  get first(): Lane {
+    return this.laneAt(0);
   }
 
   now(): number {
@@ -107,7 +134,7 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
 
   onAccept(socket: Socket, listener: number): SocketEvents | null {
     this.numbers.add("accepted", 1);
-    const pair = new Pair(this, this.tickets.nextOrder(), listener);
+    const pair = new Pair(this, this.first.tickets.nextOrder(), listener);
     pair.up.socket = socket;
     if (this.wantsClient) {
       pair.client = this.engine.remote(socket);
@@ -115,24 +142,62 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     }
     this.numbers.add("open", 1);
     this.pairs.add(pair);
-    const refusal = this.refusalOf(pair, this.board.addTotal("open", 1));
-    if (refusal === null) this.batch.add(pair);
-    else pair.settle(refusal, "balancer");
-    return pair.settled ? null : pair.up;
+    const preface = this.prefaceRules === null ? null : new Preface(this, this.prefaceRules, pair);
+    const refusal = this.refusalOf(pair, preface, this.board.addTotal("open", 1));
+    if (refusal !== null) pair.settle(refusal, "balancer");
+    else if (preface !== null) this.begin(pair, preface);
+    else this.first.batch.add(pair);
+    if (pair.settled) return null;
+    return preface ?? pair.up;
+  }
+
+  /** Who the client is has come out: by its address, or by what a proxy says of it. */
+  onClientKnown(pair: Pair): CloseReason | null {
+    if (pair.preface?.facts.via !== "") this.numbers.add("proxied", 1);
+    if (this.hashes) pair.key = keyOfClient(pair.client);
+    const { admission } = this;
+    if (admission === null) return null;
+    return admission.isDenied(pair) ? "denied" : admission.enter(pair, pair.acceptedAt);
+  }
+
+  /** Its place in the queue is by when it knows where it goes, so that who is slow to say holds nobody up. */
+  onArrived(pair: Pair, lane: number): void {
+    this.pairs.delete(pair);
+    pair.order = this.first.tickets.nextOrder();
+    pair.enteredAt = this.loop.now();
+    this.onPrefaceOver(pair);
+    this.pairs.add(pair);
+    pair.lane = lane;
+    this.laneAt(lane).batch.add(pair);
+  }
+
+  private begin(pair: Pair, preface: Preface): void {
+    pair.state = "preface";
+    this.numbers.add("prefaces", 1);
+    pair.preface = preface;
+    this.sweep.fileNoLater(pair, pair.acceptedAt + this.limits.prefaceMs);
+    preface.start();
+  }
+
+  private onPrefaceOver({ preface }: Pair): void {
+    this.numbers.add("prefaces", -1);
+    if (preface !== null && preface.facts.tls !== null) this.numbers.add("secured", 1);
   }
 
   /** @param openCount connections of all threads, this one included. */
-  private refusalOf(pair: Pair, openCount: number): CloseReason | null {
+  private refusalOf(pair: Pair, preface: Preface | null, openCount: number): CloseReason | null {
     const { admission, limits, board } = this;
     if (this.stopping) return "shutdown";
-    if (admission !== null && admission.isDenied(pair)) return "denied";
+    const isProxy = preface !== null && preface.isFromProxy; // then its header says who it is
+    if (preface !== null && preface.refusesOthers && !isProxy) return "denied";
+    if (admission !== null && !isProxy && admission.isDenied(pair)) return "denied";
     if (openCount > limits.connectionCountMax) {
       if (board.isNews("limitRefused", pair.acceptedAt, localFaultEpisodeMs)) {
         this.events.onConnectionLimit();
       }
       return "connection-limit";
     }
-    return admission === null ? null : admission.enter(pair, pair.acceptedAt);
+    return admission === null || isProxy ? null : admission.enter(pair, pair.acceptedAt);
   }
 
   /** An exception of ours costs its own connection, and is told. */
@@ -142,151 +207,81 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
     pair?.settle("error", "balancer");
   }
 
-  // --- it gets a slot, or waits (IAWLB §14, §32)
-
-  flushCount(): number {
-    return this.limits.flushCount > 0
-      ? this.limits.flushCount
-      : Math.max(1, this.destinations.readyCount);
-  }
-
-  take(pair: Pair | null): number {
-    if (this.dialer.isResting()) return -1;
-    return this.destinations.take(pair?.key ?? 0)?.row ?? -1;
-  }
-
-  give(pair: Pair, row: number): void {
-    const destination = this.destinations.at(row);
-    const nowMs = this.loop.now();
-    pair.destination = destination;
-    pair.holdsSlot = true;
-    pair.onTrial = this.destinations.onTrial(destination);
-    if (!this.dialer.start(pair, destination, nowMs)) this.giveBack(pair, nowMs);
-    this.freedAt = -1; // what else is placed now was not handed on
-  }
-
-  release(row: number): void {
-    this.destinations.release(this.destinations.at(row));
-  }
-
-  releaseUnused(row: number): void {
-    const destination = this.destinations.at(row);
-    this.destinations.onUndecided(destination);
-    this.destinations.release(destination);
-  }
-
-  mayServe(row: number): boolean {
-    return this.destinations.mayServe(row);
-  }
-
-  onSent(row: number): void {
-    this.destinations.hold(row, -1);
-    this.board.freedAtMs[row] = this.freedAt;
-  }
-
-  onReceived(row: number): void {
-    this.destinations.hold(row, 1);
-    this.freedAt = this.board.freedAtMs[row] ?? -1;
-  }
-
-  /** Too many wait: the newest are refused. */
-  stay(pair: Pair): boolean {
-    const nowMs = this.loop.now();
-    if (this.waiting.enter(pair, nowMs)) {
-      this.onWaiting(pair, nowMs);
-      return true;
-    }
-    pair.settle("queue-full", "balancer");
-    return false;
-  }
+  // --- other threads (IAWLB §15)
 
   /** Serves who waits, as far as there are slots. */
   pull(): void {
-    this.batch.flush();
+    for (const lane of this.lanes) lane?.pull();
   }
 
   /** Another thread has woken us. */
   onWake(): void {
-    this.tickets.awake();
-    this.batch.flush();
-    this.freedAt = -1;
+    this.first.tickets.awake();
+    for (const lane of this.lanes) lane?.onWake();
   }
 
   /** This thread is about to sleep; from now on it is woken. @returns true when there was something to do still. */
   onSleep(): boolean {
-    this.tickets.awake();
+    this.first.tickets.awake();
     return this.takeGrants();
+  }
+
+  /** This thread looks by itself until it sleeps. */
+  onAwake(): void {
+    this.first.tickets.stayAwake();
   }
 
   /** Looks for what other threads have granted. @returns true when there was something, or is on its way. */
   takeGrants(): boolean {
-    if (!this.batch.expectsGrants) return false;
-    this.batch.flush();
-    return true;
+    let found = false;
+    for (const lane of this.lanes) if (lane?.takeGrants() === true) found = true;
+    return found;
   }
 
-  // --- its destination is dialed (IAWLB §16)
+  // --- what becomes of a pair (IAWLB §16–§18)
 
   onJoined(pair: Pair): void {
-    const destination = this.destinations.at(pair.destination?.row ?? -1);
-    destination.preferred =
-      (pair.addressFirst + pair.addressesTried) % Math.max(1, destination.addresses.length);
-    this.numbers.addJoined(destination.row, pair.joinedAt - pair.dialedAt);
-    if (pair.onWarm) return; // what was open before says nothing of now
-    this.board.provenAtMs[destination.row] = pair.joinedAt;
-    pair.inDoubt = this.destinations.isInDoubt(destination);
+    this.laneOf(pair).onJoined(pair);
   }
 
   onHeld(pair: Pair): void {
-    pair.onTrial = false;
-    this.destinations.onSuccess(this.destinations.at(pair.destination?.row ?? -1), this.loop.now());
+    this.laneOf(pair).onHeld(pair);
   }
 
-  /**
-   * A doubtful sign: what a client has sent may be the reason. So it counts against the destination, but never takes
-   * the last one that is up.
-   */
   onResetAtOnce(pair: Pair): void {
-    const destination = this.destinations.at(pair.destination?.row ?? -1);
-    if (!this.destinations.hasOther(destination)) return;
-    this.numbers.addFailure(destination.row);
-    this.destinations.onFailure(destination, "ECONNRESET", this.loop.now(), pair.onTrial);
+    this.laneOf(pair).onResetAtOnce(pair);
   }
 
   onDialFailed(pair: Pair, code: string): void {
-    const destination = this.destinations.at(pair.destination?.row ?? -1);
-    const nowMs = this.loop.now();
-    if (this.dialer.goOn(pair, destination, code, nowMs)) return;
-    this.giveBack(pair, nowMs);
-    this.pull();
+    this.laneOf(pair).onDialFailed(pair, code);
   }
-
-  // --- its bytes, and its end (IAWLB §17, §18)
 
   onFirstBytes(pair: Pair, flow: Flow): void {
     if (flow !== pair.up) {
       this.numbers.histograms.firstByte.add(pair.firstDownAt - pair.acceptedAt);
-      this.destinations.onAnswer(pair.destination?.row ?? -1);
+      this.laneOf(pair).onAnswer(pair);
     } else if (pair.slotFreedAt >= 0) {
       this.numbers.histograms.handOff.add(pair.firstUpAt - pair.slotFreedAt);
     }
   }
 
   onDestinationOver(pair: Pair): void {
-    this.freeSlot(pair);
+    this.laneOf(pair).freeSlot(pair);
   }
 
   onSettled(pair: Pair): void {
     this.sweep.remove(pair);
     this.pairs.delete(pair);
-    if (pair.place !== Place.nowhere) this.batch.leave(pair);
+    if (pair.preface !== null && !pair.preface.hasArrived) this.onPrefaceOver(pair);
+    pair.preface?.end();
+    if (pair.place !== Place.nowhere) this.laneOf(pair).batch.leave(pair);
     this.waiting.leave(pair);
     this.board.addTotal("open", -1);
     pair.admission?.leave(pair);
     this.retiring.delete(pair);
     this.numbers.addEnd(pair);
     this.events.onSettled?.(pair);
-    this.freeSlot(pair);
+    this.laneOf(pair).freeSlot(pair);
   }
 
   onQuiet(pair: Pair, nowMs: number): CloseReason | number {
@@ -300,12 +295,18 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   // --- what it runs by changes
 
   /** Who is open already is judged by the new limits as well; who has been let in stays. */
-  change(to: { limits: Limits; hashes: boolean; admission: Admission | null }): void {
+  change(to: {
+    limits: Limits;
+    hashes: boolean;
+    admission: Admission | null;
+    preface?: PrefaceRules | null;
+  }): void {
     const { ms, jitter } = this.limits.maxAge;
     const { maxAge } = to.limits;
     Object.assign(this.limits, to.limits);
     this.admission = to.admission;
-    this.wantsClient = this.wantsRecords || to.hashes || to.admission !== null;
+    this.prefaceRules = to.preface ?? null;
+    this.handshakes.countMax = this.limits.handshakeCountMax;
     if (to.hashes && !this.hashes) {
       for (const pair of this.pairs) {
         pair.client = clientOf(pair, this.engine);
@@ -313,13 +314,20 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
       }
     }
     this.hashes = to.hashes;
+    this.wantsClient = this.needsClient();
     lookAnew(this.pairs, this.loop.now(), maxAge.ms !== ms || maxAge.jitter !== jitter);
+  }
+
+  /** Nobody serves these lanes any more: who waits in one has nowhere to go. */
+  leaveLanes(isServed: (lane: number) => boolean): void {
+    for (const pair of this.pairs) {
+      if (pair.state === "waiting" && !isServed(pair.lane)) pair.settle("no-route", "balancer");
+    }
   }
 
   /** Destinations have come, gone or changed: serves who waits. */
   onDestinations(): void {
-    this.dialer.onChanged();
-    this.pull();
+    for (const lane of this.lanes) lane?.onDestinations();
   }
 
   // --- the end of the plane
@@ -327,66 +335,46 @@ export class Plane implements Acceptor, PairHost, Room<Pair>, DialerHost {
   /** No more clients; those that wait are refused. Joined pairs and dials go on. */
   refuseNew(): void {
     this.stopping = true;
-    this.dialer.close();
-    for (const pair of this.pairs)
-      if (pair.state === "waiting") pair.settle("shutdown", "balancer");
+    for (const lane of this.lanes) lane?.closeDialer();
+    for (const pair of this.pairs) {
+      const isArriving = pair.state === "waiting" || pair.state === "preface";
+      if (isArriving) pair.settle("shutdown", "balancer");
+    }
   }
 
   /** Cuts what is left. @returns how many pairs that were. */
   cut(reason: CloseReason): number {
     const count = this.pairs.size;
     for (const pair of this.pairs) pair.settle(reason, "balancer");
-    this.batch.close();
-    this.dialer.close();
+    for (const lane of this.lanes) {
+      lane?.batch.close();
+      lane?.closeDialer();
+    }
     return count;
   }
 
-  /** Back to the queue, at its place by arrival. */
-  private giveBack(pair: Pair, nowMs: number): void {
-    if (this.stopping) return pair.settle("shutdown", "balancer");
-    this.waiting.comeBack(pair);
-    this.onWaiting(pair, nowMs);
-    this.batch.giveBack(pair);
+  private laneAt(number: number): Lane {
+    const lane = this.lanes[number];
+    assert(lane !== undefined, "plane: no such lane");
+    return lane;
   }
 
-  onLocalFault(code: string): void {
-    this.events.onLocalFault(code);
+  private laneOf(pair: Pair): Lane {
+    return this.laneAt(pair.lane);
   }
 
-  /** A dial is under way: who waited waits no more. */
-  onDialing(pair: Pair, nowMs: number): void {
-    if (pair.waiting) {
-      this.numbers.histograms.queue.add(nowMs - pair.acceptedAt);
-      pair.slotFreedAt = this.freedAt;
+  /** Of this thread; null = nobody waits. */
+  private oldestWaiting(): Pair | null {
+    let oldest: Pair | null = null;
+    for (const lane of this.lanes) {
+      const pair = lane?.batch.peek() ?? null;
+      if (pair !== null && (oldest === null || pair.order < oldest.order)) oldest = pair;
     }
-    this.waiting.leave(pair);
-    pair.dialedAt = nowMs;
-    this.waiting.onServed(nowMs);
-    this.sweep.fileNoLater(pair, nowMs + this.limits.connectMs);
+    return oldest;
   }
 
-  /** It waits from now on, or waits again. */
-  private onWaiting(pair: Pair, nowMs: number): void {
-    this.destinations.hurry(nowMs);
-    const { queueMs } = this.limits;
-    if (queueMs > 0) this.sweep.fileNoLater(pair, Math.max(nowMs, pair.acceptedAt + queueMs));
-  }
-
-  /** Frees the slot of a pair, once, and gives it to who waits longest. */
-  private freeSlot(pair: Pair): void {
-    const { destination } = pair;
-    if (!pair.holdsSlot || destination === null) return;
-    pair.holdsSlot = false;
-    pair.slotLeftAt = this.loop.now();
-    if (pair.onTrial) this.destinations.onUndecided(destination);
-    const { cooldownMs } = this.limits;
-    if (cooldownMs === 0) return this.giveOn(destination);
-    this.sweep.file(new Once(() => this.giveOn(destination)), this.loop.now() + cooldownMs);
-  }
-
-  private giveOn(destination: Destination): void {
-    if (this.tickets.someoneWaits()) this.freedAt = this.loop.now();
-    this.batch.free(destination.row);
-    this.freedAt = -1;
+  private needsClient(): boolean {
+    const isJudged = this.admission !== null || this.prefaceRules !== null;
+    return this.wantsRecords || this.hashes || isJudged;
   }
 }

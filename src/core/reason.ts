@@ -5,6 +5,10 @@ export const closeReasons = [
   "client-reset",
   "destination-reset",
   "client-left",
+  "preface-timeout",
+  "proxy-header",
+  "tls-handshake",
+  "no-route",
   "queue-full",
   "queue-timeout",
   "idle-timeout",
@@ -27,6 +31,8 @@ export const closeReasons = [
  * - `done`: both sides ended, every byte was passed on
  * - `client-reset`, `destination-reset`: that side sent a reset, the other side got one
  * - `client-left`: it went away while it waited or while its destination was dialed
+ * - `preface-timeout`, `proxy-header`, `tls-handshake`, `no-route`: the start of its connection took too long, or was none
+ *   that is accepted, or leads to no destination
  * - `queue-full`, `queue-timeout`: no slot came, by number or by age
  * - `idle-timeout`, `half-close-timeout`, `answer-timeout`: a deadline of a joined pair
  * - `max-age`: old enough, closed at a quiet moment, in order
@@ -49,6 +55,10 @@ export const refusals: ReadonlySet<CloseReason> = new Set([
   "client-limit",
   "client-rate",
   "queue-full",
+  "preface-timeout",
+  "proxy-header",
+  "tls-handshake",
+  "no-route",
 ]);
 
 export type Side = "client" | "destination" | "balancer";

@@ -37,6 +37,18 @@ export interface TicketColumns {
   readonly woken: Int32Array;
 }
 
+/** The most that other threads can see in a line of a lane that is not the first. */
+const laneWaiterCountMax = 256;
+
+/**
+ * Places in all lines of the first lane, and of each other one. Twice what may wait, so that those of who has left are
+ * seldom in the way.
+ */
+export function placeCountsOf(lineCount: number, waiterCountMax: number): [number, number] {
+  const placesFor = (count: number): number => lineCount * 2 ** Math.ceil(Math.log2(2 * count));
+  return [placesFor(waiterCountMax), placesFor(Math.min(waiterCountMax, laneWaiterCountMax))];
+}
+
 export class Tickets {
   readonly thread: number;
   readonly placesPerLine: number;

@@ -50,7 +50,7 @@ export class Waiting {
     pair.waiting = false;
     numbers.add("queued", -1);
     board.addTotal("queued", -1);
-    numbers.set("oldestAt", this.parts.oldest()?.acceptedAt ?? 0);
+    numbers.set("oldestAt", this.parts.oldest()?.enteredAt ?? 0);
   }
 
   /** Somebody was served: once nobody has been refused for a while, there is room again. */
@@ -69,6 +69,6 @@ export class Waiting {
       if (!pair.waited) numbers.add("waited", 1);
       pair.waited = true;
     }
-    if (numbers.get("queued") === 1) numbers.set("oldestAt", pair.acceptedAt);
+    if (numbers.get("queued") === 1) numbers.set("oldestAt", pair.enteredAt);
   }
 }

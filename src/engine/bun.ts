@@ -1,11 +1,22 @@
 // The engine over Bun's socket handlers. What Bun does that its documentation does not say stands here and in the
-// rules R1–R17, each held by a test of its own (test/engine/bun-facts*.test.ts).
+// rules R1–R23, each held by a test of its own (test/engine/bun-facts*.test.ts).
 import type { Socket as BunSocket, SocketHandler } from "bun";
 import { connectedAlready } from "../core/engine.ts";
-import type { Acceptor, DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
+import type {
+  Acceptor,
+  DialAddress,
+  Engine,
+  SecureEvents,
+  Securing,
+  Socket,
+  SocketEvents,
+  TlsSide,
+} from "../core/engine.ts";
 import type { Libc } from "../linux/libc.ts";
 import { familyOf } from "../linux/sockaddr.ts";
 import { connectDescriptor, dialed, encode, isStillOpen, type Target } from "./dial.ts";
+import { sideOf } from "./tls-side.ts";
+import { tlsHandlers, TlsSocket, type Held } from "./tls.ts";
 
 type Native = BunSocket<SocketEvents>;
 
@@ -20,8 +31,8 @@ interface Prepared {
 const hiddenLocalFault = "EMFILE";
 
 // An engine's own sockets and addresses are opaque to the core; these four casts are the only doors.
-const native = (socket: Socket) => socket as unknown as Native;
-const opaque = (socket: Native) => socket as unknown as Socket;
+const native = (socket: Socket) => socket as unknown as Native | TlsSocket;
+const opaque = (socket: Native | TlsSocket) => socket as unknown as Socket;
 const prepared = (address: DialAddress) => address as unknown as Prepared;
 const asAddress = (address: Prepared) => address as unknown as DialAddress;
 
@@ -29,6 +40,7 @@ export class BunEngine implements Engine {
   private readonly libc: Libc | null;
   private readonly onFault: Acceptor["onFault"];
   private readonly dialed: SocketHandler<SocketEvents>;
+  private readonly secured: SocketHandler<TlsSocket>;
   private watched: { terminate(): void } | null = null;
   /** Dials by name tell some failures from inside the call. */
   private dialingNow: SocketEvents | null = null;
@@ -39,6 +51,7 @@ export class BunEngine implements Engine {
     this.libc = c;
     this.onFault = onFault;
     this.dialed = this.dialedHandlers();
+    this.secured = tlsHandlers(onFault);
   }
 
   /** @throws when the path of a unix socket is too long, or the IP is no literal and libc would be needed. */
@@ -99,8 +112,19 @@ export class BunEngine implements Engine {
     events.socket = socket;
   }
 
+  secure(events: SecureEvents, side: TlsSide, how: Securing): void {
+    const plain = events.socket === null ? null : native(events.socket);
+    const held = sideOf(side);
+    if (plain === null || plain instanceof TlsSocket || held.isServer !== how.isServer) {
+      throw new TypeError("engine: TLS needs a plain socket and a side for its end");
+    }
+    const secured = new TlsSocket(events, held, how.name);
+    events.socket = opaque(secured);
+    secured.start(plain, how, this.secured);
+  }
+
   isOpen(socket: Socket): boolean {
-    const { fd, readyState } = native(socket) as Native & { readonly fd: number }; // missing in Bun's types
+    const { fd, readyState } = native(socket) as Held; // Bun's types have no `fd`
     if (this.libc === null || readyState !== 1) return readyState === 1;
     return isStillOpen(this.libc, fd);
   }
@@ -119,11 +143,12 @@ export class BunEngine implements Engine {
 
   remote(socket: Socket): string {
     const { remoteAddress, remotePort } = native(socket);
-    if (remoteAddress === undefined || remotePort === undefined) return ""; // it may go between the two
-    if (remoteAddress.startsWith("::ffff:")) return `${remoteAddress.slice(7)}:${remotePort}`;
-    return remoteAddress.includes(":")
-      ? `[${remoteAddress}]:${remotePort}`
-      : `${remoteAddress}:${remotePort}`;
+    return addressOf(remoteAddress, remotePort);
+  }
+
+  local(socket: Socket): string {
+    const { localAddress, localPort } = native(socket);
+    return addressOf(localAddress, localPort);
   }
 
   /** The handlers of a listener's sockets. */
@@ -243,6 +268,13 @@ export class BunEngine implements Engine {
     this.faultNow = null;
     return fault;
   }
+}
+
+/** Either may be missing: the socket may go between the two questions. */
+function addressOf(ip: string | undefined, port: number | undefined): string {
+  if (ip === undefined || port === undefined) return "";
+  if (ip.startsWith("::ffff:")) return `${ip.slice(7)}:${port}`;
+  return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
 }
 
 function codeOf(error: Error): string {

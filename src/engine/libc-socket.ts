@@ -32,6 +32,9 @@ export const Fact = {
   written: 1 << 12,
 } as const;
 
+/** Numbers of this thread's sockets. */
+let lastNumber = 0;
+
 export class LibcSocket {
   readonly fd: number;
   /** Tells it from an earlier socket of the same descriptor. */
@@ -45,9 +48,10 @@ export class LibcSocket {
   /** How its bytes go there, once they have been many. */
   bulk: Bulk | null = null;
 
-  constructor(fd: number, number: number, events: SocketEvents | null, facts: number) {
+  constructor(fd: number, events: SocketEvents | null, facts: number) {
+    lastNumber = (lastNumber + 1) & 0x7fff_ffff;
     this.fd = fd;
-    this.number = number;
+    this.number = lastNumber;
     this.events = events;
     this.facts = Fact.open | facts;
   }

@@ -40,7 +40,6 @@ export class LibcEngine extends EpollLoop implements Engine {
   /** Sockets with more to read, and the same of the turn before. */
   private ready: LibcSocket[] = [];
   private readyBefore: LibcSocket[] = [];
-  private socketCount = 0;
 
   /**
    * @param now ms; the same clock in all threads.
@@ -86,7 +85,7 @@ export class LibcEngine extends EpollLoop implements Engine {
     if (code !== null) return code;
     const { fd, isConnected } = dialed;
     const facts = (isConnected ? Fact.connected : 0) | (family === linux.AF_UNIX ? unixFacts : 0);
-    const socket = new LibcSocket(fd, this.nextNumber(), events, facts);
+    const socket = new LibcSocket(fd, events, facts);
     const fault = this.epoll.register(fd, socket.number, socketInterest);
     if (fault !== null) {
       this.calls.close(fd);
@@ -177,6 +176,10 @@ export class LibcEngine extends EpollLoop implements Engine {
     return this.options.peer(native(socket).fd);
   }
 
+  local(socket: Socket): string {
+    return this.options.own(native(socket).fd);
+  }
+
   // --- a turn
 
   protected hasWork(): boolean {
@@ -222,7 +225,7 @@ export class LibcEngine extends EpollLoop implements Engine {
   private onClient(fd: number, { acceptor, index, isUnix }: Listener): void {
     // It has its listener's TCP_NODELAY.
     const facts = Fact.connected | Fact.prompt | (isUnix ? unixFacts : 0);
-    const socket = new LibcSocket(fd, this.nextNumber(), null, facts);
+    const socket = new LibcSocket(fd, null, facts);
     this.sockets[fd] = socket;
     try {
       socket.events = acceptor.onAccept(opaque(socket), index);
@@ -391,10 +394,5 @@ export class LibcEngine extends EpollLoop implements Engine {
     this.splicer.drop(socket);
     this.sockets[socket.fd] = undefined;
     this.calls.close(socket.fd);
-  }
-
-  private nextNumber(): number {
-    this.socketCount = (this.socketCount + 1) & 0x7fff_ffff;
-    return this.socketCount;
   }
 }

@@ -41,4 +41,11 @@ export class SocketOptions {
     const result = this.calls.getpeername(fd, this.address, this.size);
     return result === 0 ? textOfAddress(this.address) : "";
   }
+
+  /** The same of our own end. */
+  own(fd: number): string {
+    this.size[0] = this.address.length;
+    const result = this.calls.getsockname(fd, this.address, this.size);
+    return result === 0 ? textOfAddress(this.address) : "";
+  }
 }

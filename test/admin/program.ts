@@ -26,7 +26,7 @@ export async function runProgram(
     const all = await Promise.all(
       Object.entries(listeners).map(async ([name, args]) => {
         const read = await readConfiguration([...unchecked, "127.0.0.1:0", ...args], {});
-        return { read, listener: { name, options: optionsOf(read) } };
+        return { read, listener: { ...listenerOf(read), name } };
       }),
     );
     const [first] = all;
@@ -51,7 +51,7 @@ async function run(read: () => Promise<Configuration>): Promise<Running> {
   let isToEnd = false;
   const program = await Program.start(await read(), {
     read,
-    onSettings: () => {},
+    onConfiguration: () => {},
     onDrain: () => {
       isToEnd = true;
       void program.end();
@@ -76,8 +76,8 @@ async function run(read: () => Promise<Configuration>): Promise<Running> {
   };
 }
 
-function optionsOf({ listeners }: Configuration): Configuration["listeners"][number]["options"] {
+function listenerOf({ listeners }: Configuration): Configuration["listeners"][number] {
   const [listener] = listeners;
   if (listener === undefined) throw new Error("no listener");
-  return listener.options;
+  return listener;
 }

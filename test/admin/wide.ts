@@ -17,8 +17,16 @@ export function wideStatus(count: number, joined = 0, threadCount = 1): () => Pr
     board.fill(row, 4, 1, true);
     for (let n = 0; n < joined; n += 1) board.thread(0).addJoined(row, 1 + (row % 50));
   });
+  const certificates = [{ file: "a.pem", names: ["a.example"], notAfter: 0 }];
   return () => {
-    const status = statusOf(board, rows, ["127.0.0.1:8080"], options, 1_000, () => "");
+    const status = statusOf(
+      board,
+      rows,
+      ["127.0.0.1:8080"],
+      { options, certificates },
+      1_000,
+      () => "",
+    );
     const listeners = [{ ...status, name: "main" }];
     const about = { version: "0", pid: 1, startedAt: 0, uptimeMs: 1, config: "", reload: null };
     return { ...about, state: "running", listeners };

@@ -55,9 +55,11 @@ describe.skipIf(tmuxPath === null)(
   () => {
     afterEach(() => void tmux("kill-server"));
 
-    const start = (place: string): void => {
+    const start = async (place: string): Promise<void> => {
       tmux("new-session", "-d", "-x", "100", "-y", "20", "sh");
+      await sees(/\S/); // a shell that begins may throw away what was typed before
       tmux("send-keys", "echo be''fore", "Enter");
+      await sees(/^before/m);
       tmux(
         "send-keys",
         `'${process.execPath}' '${CLI}' top --admin '${place}'; echo "code=$?"`,
@@ -67,7 +69,7 @@ describe.skipIf(tmuxPath === null)(
 
     test("top: shows, selects, drains, resizes, comes back after a restart, restores the terminal", async () => {
       await using all = await scene();
-      start(all.place);
+      await start(all.place);
       await sees(/^>one +up +░{10} {2}0\/4/m);
       expect(screen()).not.toContain("before"); // it is on a screen of its own
       tmux("send-keys", "Down");
@@ -94,7 +96,7 @@ describe.skipIf(tmuxPath === null)(
 
     test("top: Ctrl-C and SIGTERM restore the terminal, too", async () => {
       await using all = await scene();
-      start(all.place);
+      await start(all.place);
       await sees(/^>one/m);
       tmux("send-keys", "C-c");
       await sees(/code=0/);

@@ -31,11 +31,7 @@ test("config: all mistakes at once, each with line, column, path, what is accept
     { IAWLB_POLICY: "hush" },
     files.directory,
   );
-  const shown = told.map((line) =>
-    line
-      .replace(/ accepted are ,slots.*name=TEXT/, " …")
-      .replace(/ known are address.*name;/, " …;"),
-  );
+  const shown = told.map((line) => line.replace(/ accepted are ,slots.*name=TEXT/, " …"));
   expect(shown).toEqual([
     '--slotz=1: option "--slotz" is unknown; iawlb --help lists them all; did you mean --slots?',
     "8080: stands beside --config a.toml; the addresses are the file's",
@@ -48,10 +44,7 @@ test("config: all mistakes at once, each with line, column, path, what is accept
     "a.toml:7:1: listener[0].access-log: is an option of the whole program; it stands above the listeners",
     'a.toml:8:1: listener[0]: key "idle_timeout" is unknown; iawlb --help lists them all; did you mean idle-timeout?',
     'a.toml:9:17: listener[0].destinations[0]: suffix "slot=2" is unknown; …; did you mean ,slots=2?',
-    'a.toml:9:34: listener[0].destinations[1]: key "adress" is unknown; …; did you mean address?'.replace(
-      "…;",
-      "…;",
-    ),
+    'a.toml:9:34: listener[0].destinations[1]: key "adress" is unknown; iawlb --help lists them all; did you mean address?',
     'a.toml:9:60: listener[0].destinations[1].weight: "0" is out of range; a whole number from 1 to 256 is accepted',
     "a.toml:9:65: listener[0].destinations[2]: true is no text and no number; it needs quotes",
     "a.toml:9:83: listener[0].destinations[3].address: an IPv6 address needs brackets; accepted are 3001, 10.0.0.2:3001, [::1]:3001, name:3001 and unix:/path; did you mean [::1]:80?",

@@ -32,6 +32,7 @@ const plain: AccessRecord = {
   state: "--",
   closedBy: "client",
   reason: "done",
+  preface: null,
 };
 const refused: AccessRecord = {
   ...plain,

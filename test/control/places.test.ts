@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { type Address, formatAddress, parseOptions } from "../../src/control/options.ts";
+import { plainPreface } from "../../src/control/preface-settings.ts";
 import { withSeed } from "../wait.ts";
 import { mistake, mistakesOf } from "./mistakes.ts";
 
@@ -48,7 +49,7 @@ describe("addresses", () => {
       healthPort: 0,
     };
     const rest = { slots: 0, weight: 1, warm: 0, backup: false, ...health };
-    expect(destination).toEqual({ name: text, address, ...rest });
+    expect(destination).toEqual({ name: text, address, ...rest, ...plainPreface });
   });
 
   test("places: an address written out is read as the same address, any address", async () => {

@@ -21,6 +21,7 @@ function viewsOf(board: Board): Map<string, Int32Array | Float64Array> {
     ["outCount", board.outCount],
     ["lastFault", board.lastFault],
     ["closeAt", board.closeAt],
+    ["lane", board.lane],
     ["episodes", board.episodes],
     ["machine", board.machine],
     ["freeBits", board.freeBits],
@@ -60,7 +61,7 @@ describe("board: layout", () => {
     const views = [...viewsOf(board).values()];
     const bytes = views.reduce((sum, view) => sum + view.byteLength, 0);
     expect(bytes).toBe(board.buffer.byteLength);
-    expect(views.filter((view) => view.length === 7).length).toBe(16 + 2 * 5);
+    expect(views.filter((view) => view.length === 7).length).toBe(17 + 2 * 5);
   });
 
   test("board: every counter has a place of its own, found by its name", () => {

@@ -8,6 +8,7 @@ import { policyOf, type PolicyName } from "../../src/core/policy.ts";
 import { fakeAddresses, FakeFleet, FakePlane, type FakePlan } from "./fake.ts";
 import { noLimits } from "./no-limits.ts";
 import { tally, taken } from "./policy.cases.ts";
+import { beginSlowStart, growSlowStart } from "../../src/core/slow-start.ts";
 
 const policies = ["pull", "round-robin", "random", "hash"] as const;
 
@@ -360,13 +361,13 @@ describe("change: the board", () => {
   test("board: a slow start goes on from where it is when slots change", () => {
     const board = new Board({ destinationCountMax: 1, threadCount: 1, waiterCountMax: 1 });
     board.fill(0, 10, 1, true);
-    board.beginSlowStart(0, 1_000);
-    board.growSlowStart(0, 1_500, 1_000);
+    beginSlowStart(board, 0, 1_000);
+    growSlowStart(board, 0, 1_500, 1_000);
     board.resize(0, 20, 2);
     expect([board.slots[0], board.slotsFull[0]]).toEqual([5, 20]);
-    board.growSlowStart(0, 1_600, 1_000);
+    growSlowStart(board, 0, 1_600, 1_000);
     expect([board.slots[0], board.share[0]]).toEqual([12, 120]);
-    expect(board.growSlowStart(0, 1_600, 0)).toBe(false); // switched off
+    expect(growSlowStart(board, 0, 1_600, 0)).toBe(false); // switched off
     expect([board.slots[0], board.share[0], board.slowFromMs[0]]).toEqual([20, 200, 0]);
   });
 });

@@ -213,6 +213,8 @@ export class FakeEngine implements Engine {
   remote(socket: Socket): string {
     return `${fake(socket).name}:1`;
   }
+
+  readonly local = (socket: Socket): string => `${fake(socket).name}:2`;
 }
 
 /** A destination in a test: `d0`, `d1`, … with one address of the same name, and no limit of slots. */
@@ -386,13 +388,14 @@ export class FakePlane extends FakeFleet {
     this.plane.refuseNew();
     this.plane.cut("drain");
     this.check();
-    const { pairs, batch } = this.plane;
-    if (pairs.size + batch.count + Math.max(...this.board.used) !== 0) throw new Error("held");
+    const { pairs, first } = this.plane;
+    if (pairs.size + first.batch.count + Math.max(...this.board.used) !== 0)
+      throw new Error("held");
     if (new Set(this.settled).size !== this.settled.length) throw new Error("settled twice");
   }
 
   override [Symbol.dispose](): void {
-    this.plane.batch.close();
+    this.plane.first.batch.close();
     super[Symbol.dispose]();
   }
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { State } from "../../src/core/board.ts";
 import { cutDestination } from "../../src/core/live.ts";
 import { FakePlane, fakeAddresses, type FakePlan } from "./fake.ts";
+import { beginSlowStart, growSlowStart } from "../../src/core/slow-start.ts";
 
 const soonMs = 1_000;
 
@@ -217,21 +218,21 @@ describe("health: slow start", () => {
     const used: number[] = [];
     for (let n = 1; n <= 12; n += 1) {
       it.clock.ms += 100;
-      it.board.growSlowStart(0, it.clock.ms, slowStartMs);
+      growSlowStart(it.board, 0, it.clock.ms, slowStartMs);
       it.destinations.onChanged(it.destinations.at(0));
       used.push(it.used());
     }
     expect(used).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]);
-    expect(it.board.growSlowStart(0, it.clock.ms, slowStartMs)).toBe(false);
+    expect(growSlowStart(it.board, 0, it.clock.ms, slowStartMs)).toBe(false);
     it.end();
   });
 
   test("health: without a limit of slots its share grows", () => {
     using it = back({ weight: 3 });
     expect(it.board.share[0]).toBe(1);
-    expect(it.board.growSlowStart(0, it.clock.ms + 500, slowStartMs)).toBe(true);
+    expect(growSlowStart(it.board, 0, it.clock.ms + 500, slowStartMs)).toBe(true);
     expect(it.board.share[0]).toBe(150);
-    expect(it.board.growSlowStart(0, it.clock.ms + 1_000, slowStartMs)).toBe(false);
+    expect(growSlowStart(it.board, 0, it.clock.ms + 1_000, slowStartMs)).toBe(false);
     expect([it.board.share[0], it.board.slots[0]]).toEqual([300, 0]);
     it.end();
   });
@@ -240,7 +241,7 @@ describe("health: slow start", () => {
     "health: under %s it gets less at the beginning, and its part of it later",
     (policy) => {
       using it = new FakePlane([{}, {}], {}, policy);
-      it.board.beginSlowStart(0, it.clock.ms);
+      beginSlowStart(it.board, 0, it.clock.ms);
       const shareOf = (count: number): number => {
         const before = it.dialed.length;
         for (let n = 0; n < count; n += 1) it.accept();
@@ -248,7 +249,7 @@ describe("health: slow start", () => {
         return it.dialed.slice(before).filter((name) => name === "d0").length / count;
       };
       const early = shareOf(100);
-      it.board.growSlowStart(0, it.clock.ms + slowStartMs, slowStartMs);
+      growSlowStart(it.board, 0, it.clock.ms + slowStartMs, slowStartMs);
       it.plane.cut("drain");
       for (const row of [0, 1]) it.destinations.onChanged(it.destinations.at(row));
       const late = shareOf(100);

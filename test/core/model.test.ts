@@ -48,7 +48,7 @@ class Schedule {
     else if (what < 86) this.onClient((client) => client.ended || client.send("question"));
     else if (what < 88) this.breakOrMend();
     else real.advance(random.int(what > 97 ? 2_500 : 300));
-    real.plane.batch.flush(); // as the end of this turn would
+    real.plane.first.batch.flush(); // as the end of this turn would
     this.gather();
     this.model.check();
   }

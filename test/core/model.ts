@@ -90,7 +90,7 @@ export class Model {
       plane.numbers.get("queued") === queue.length,
       `queued ${plane.numbers.get("queued")} is not ${queue.length}`,
     );
-    promise(plane.batch.count === queue.length, "the batch holds who waits");
+    promise(plane.first.batch.count === queue.length, "the batch holds who waits");
     for (const { row, name } of destinations.list) {
       promise(board.used[row] === this.used.get(name), `used of ${name}`);
       const slots = board.slots[row] ?? 0;

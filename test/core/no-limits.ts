@@ -9,6 +9,8 @@ export const noLimits: Limits = {
   slowStartMs: 0,
   queueCountMax: 1_000,
   queueMs: 0,
+  prefaceMs: 0,
+  handshakeCountMax: 1_000,
   connectMs: 5_000,
   idleMs: 0,
   halfCloseMs: 0,

@@ -21,6 +21,7 @@ const record: AccessRecord = {
   state: "--",
   closedBy: "client",
   reason: "done",
+  preface: null,
 };
 
 /** Both at once, more than the pipe holds. @returns the lines that came. */
