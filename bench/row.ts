@@ -125,6 +125,28 @@ export async function metered<T>(
   return { result, cpuSeconds: cpuSecondsBetween(before, cpuTimes(running.pid)) };
 }
 
+/** Keep-alive requests over so many connections. */
+export const KEPT_CONNECTIONS = 32;
+/** A balancer that has just started is slower; a small run has no time for it. */
+const WARM_SECONDS = 1;
+
+/** Processor time and number of the keep-alive requests that the balancer passes on in `seconds`, after its warm-up. */
+export async function meteredRequests(
+  bench: Bench,
+  running: Running,
+  seconds: number,
+): Promise<Readonly<Record<"cpuUs" | "perSecond" | "count", number>>> {
+  if (!bench.small) await bench.load.wrk(running.port, WARM_SECONDS, KEPT_CONNECTIONS);
+  const { result, cpuSeconds } = await metered(running, () =>
+    bench.load.wrk(running.port, seconds, KEPT_CONNECTIONS),
+  );
+  return {
+    cpuUs: (cpuSeconds / result.count) * 1e6,
+    perSecond: result.count / result.seconds,
+    count: result.count,
+  };
+}
+
 /** One program's values of one measure, by round; rounds that were stolen from are left out. */
 export function valuesOf(
   samples: readonly Sample[],

@@ -98,6 +98,17 @@ export function rawConnect(place: Place, from?: Place): number {
   return fd;
 }
 
+/** Segments that a socket of Bun has sent again, its SYN included. Source: tcp(7), `tcpi_total_retrans` of linux/tcp.h. */
+export function retransmitCount(socket: object): number {
+  const { fd } = socket as { readonly fd: number }; // missing in Bun's types
+  const [SOL_TCP, TCP_INFO, offset] = [6, 11, 100];
+  const info = new Uint8Array(offset + 4);
+  if (libc().getsockopt(fd, SOL_TCP, TCP_INFO, info, new Uint32Array([info.length])) < 0) {
+    throw new Error("getsockopt() failed");
+  }
+  return new DataView(info.buffer).getUint32(offset, true);
+}
+
 /** A bound socket, listening when a backlog is given. */
 export function rawListen(place: Place, backlog?: number): { fd: number; port: number } {
   const address = sockaddr(place);

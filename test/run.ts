@@ -13,6 +13,20 @@ export function fdCount(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
 
+/** The same once its last connection is closed: when it has not changed for a while. */
+export async function settledFdCount(pid: number): Promise<number> {
+  let last = -1;
+  let sinceMs = 0;
+  await until(() => {
+    const count = fdCount(pid);
+    const nowMs = performance.now();
+    if (count !== last) sinceMs = nowMs;
+    last = count;
+    return nowMs - sinceMs > 300;
+  }, "a steady number of descriptors");
+  return last;
+}
+
 /** CPU time used so far, of all its threads, user and system, to 10 ms. */
 export function cpuMs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8")

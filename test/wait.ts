@@ -1,5 +1,8 @@
 // Waiting for conditions, and random numbers that can be had again.
 
+/** Later than asked by at most so much; the machine may be busy. */
+export const lateMs = 5_000;
+
 /** Polls until the condition is truthy and returns its value; the error names what was awaited. */
 export async function until<T>(
   condition: () => T | Promise<T>,

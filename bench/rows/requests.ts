@@ -2,10 +2,9 @@
 
 import { PLAIN, isEngine } from "../programs.ts";
 import type { ProgramName } from "../programs.ts";
-import { bothEngines, interleave, metered, withProgram } from "../row.ts";
+import { KEPT_CONNECTIONS, bothEngines, interleave, meteredRequests, withProgram } from "../row.ts";
 import type { Bench, Row } from "../row.ts";
 
-const CONNECTIONS = 32;
 const DESTINATIONS = 4;
 
 const MEASURES = [
@@ -16,7 +15,7 @@ const MEASURES = [
 export const requests: Row = {
   name: "requests",
   title: "Keep-alive requests",
-  method: `wrk, 1 thread, ${CONNECTIONS} kept connections, ${DESTINATIONS} destinations that answer 40 bytes at once; 1 s of warm-up, then 2 s.`,
+  method: `wrk, 1 thread, ${KEPT_CONNECTIONS} kept connections, ${DESTINATIONS} destinations that answer 40 bytes at once; 1 s of warm-up, then 2 s.`,
   needs: "wrk",
   measures: MEASURES,
   limits: bothEngines(
@@ -65,18 +64,10 @@ async function run<Name extends string>(
 ) {
   await using destinations = await bench.load.serve(DESTINATIONS, "keep");
   const setting = { ...PLAIN, ports: destinations.ports };
-  const [warmSeconds, seconds] = bench.small ? [0, 1] : [1, 2];
+  const seconds = bench.small ? 1 : 2;
   return await interleave(bench, names, bench.small ? 1 : rounds, "", (name) =>
-    withProgram(bench, programOf(name), setting, async (running) => {
-      if (warmSeconds > 0) await bench.load.wrk(running.port, warmSeconds, CONNECTIONS);
-      const { result, cpuSeconds } = await metered(running, () =>
-        bench.load.wrk(running.port, seconds, CONNECTIONS),
-      );
-      return {
-        cpuUs: (cpuSeconds / result.count) * 1e6,
-        perSecond: result.count / result.seconds,
-        count: result.count,
-      };
-    }),
+    withProgram(bench, programOf(name), setting, (running) =>
+      meteredRequests(bench, running, seconds),
+    ),
   );
 }

@@ -2,10 +2,9 @@
 
 import { join } from "node:path";
 import { PLAIN } from "../programs.ts";
-import { interleave, metered, withProgram } from "../row.ts";
+import { KEPT_CONNECTIONS, interleave, meteredRequests, withProgram } from "../row.ts";
 import type { Bench, Limit, Row } from "../row.ts";
 
-const CONNECTIONS = 32;
 const DESTINATIONS = 4;
 /** As often as nobody asks who is not in trouble; Prometheus does so every 15 s or more. */
 const METRICS_MS = 1_000;
@@ -32,7 +31,7 @@ const limits = (["on", "libc on"] as const).map((program): Limit => ({
 export const watched: Row = {
   name: "watched",
   title: "Being seen",
-  method: `The keep-alive requests, with --admin off, and with an admin socket of which one reader takes /events and /metrics every second; ${CONNECTIONS} connections, 1 s of warm-up, then 3 s.`,
+  method: `The keep-alive requests, with --admin off, and with an admin socket of which one reader takes /events and /metrics every second; ${KEPT_CONNECTIONS} connections, 1 s of warm-up, then 3 s.`,
   needs: "wrk",
   measures: [
     { key: "cpuUs", title: "CPU per request, µs", digits: 2 },
@@ -45,7 +44,7 @@ export const watched: Row = {
 async function run(bench: Bench) {
   await using destinations = await bench.load.serve(DESTINATIONS, "keep");
   const { ports } = destinations;
-  const [warmSeconds, seconds] = bench.small ? [0, 1] : [1, 3];
+  const seconds = bench.small ? 1 : 3;
   const socket = join(bench.load.directory, "watched.sock");
   return await interleave(bench, NAMES, bench.small ? 1 : 9, "", (name: Name) => {
     const isOn = name.endsWith("on");
@@ -53,16 +52,8 @@ async function run(bench: Bench) {
     const engine = name.startsWith("libc") ? "iawlb libc" : "iawlb";
     return withProgram(bench, engine, { ...PLAIN, ports, flags }, async (running) => {
       await using reader = isOn ? await watch(socket) : null;
-      if (warmSeconds > 0) await bench.load.wrk(running.port, warmSeconds, CONNECTIONS);
-      const { result, cpuSeconds } = await metered(running, () =>
-        bench.load.wrk(running.port, seconds, CONNECTIONS),
-      );
-      return {
-        cpuUs: (cpuSeconds / result.count) * 1e6,
-        perSecond: result.count / result.seconds,
-        count: result.count,
-        readSize: reader?.size() ?? 0,
-      };
+      const values = await meteredRequests(bench, running, seconds);
+      return { ...values, readSize: reader?.size() ?? 0 };
     });
   });
 }

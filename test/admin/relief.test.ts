@@ -21,12 +21,12 @@ test("relief: cuts while descriptors run out, tells it once, and opens again wha
       return isShort;
     },
   );
-  await until(() => lookCount === 1, "a look");
+  await until(() => lookCount > 0, "a look");
   expect(cuts).toEqual([]);
   isShort = true;
   await until(() => cuts.length === 2, "it listens again");
   const seen = lookCount;
-  await until(() => lookCount === seen + 1, "another look");
+  await until(() => lookCount > seen, "another look");
   expect([cuts.length, told.length]).toEqual([2, 1]);
   relief.close();
 });

@@ -125,7 +125,8 @@ describe.skipIf(noBrowser !== "")(`dashboard${noBrowser && ` (skipped: ${noBrows
     await text(page, "tbody .word", /^(?:out|trial)$/);
     await text(page, "#summary", /^1: 1 (?:out|trial)$/);
     await text(page, "[data-figure=waiting]", /^1$/);
-    expect(await page.title()).toBe("1 open, 1 waiting – iawlb");
+    const isTitled = async () => (await page.title()) === "1 open, 1 waiting – iawlb"; // but while it is dialed
+    await until(isTitled, "its title");
     using server = tagServer("back", port, "echo");
     await until(() => waiting.text === "back", "the one who waits is served");
     await page.getByText(/destination gone is back$/).waitFor();
@@ -294,7 +295,7 @@ describe.skipIf(noBrowser !== "")(`dashboard${noBrowser && ` (skipped: ${noBrows
     })`;
     expect(await page.evaluate(worstFrame)).toBeLessThan(frameMsMax);
     await page.getByRole("searchbox").fill("web-77");
-    expect(await rows.count()).toBe(11); // 77 and 770 to 779
+    await until(async () => (await rows.count()) === 11, "77 and 770 to 779");
     await page.getByRole("button", { name: "Name" }).click();
     await page.getByRole("button", { name: "Name" }).click();
     await text(page, "tbody th", /^web-779$/);

@@ -182,9 +182,8 @@ describe.skipIf(!hosts)("names", () => {
     using home = folder();
     using server = echoServer();
     await using balancer = await spawnThere([server.address], "localhost:0", home.path);
-    const { stderr } = balancer.process;
     await until(() => balancer.process.stderr.match(/listening on/g)?.length === 2, "two lines");
-    expect(stderr).toContain(`listening on [::1]:${balancer.port}`);
+    expect(balancer.process.stderr).toContain(`listening on [::1]:${balancer.port}`);
     await echo(`127.0.0.1:${balancer.port}`);
     await echo(`[::1]:${balancer.port}`);
     const ended = await balancer.finish(2);

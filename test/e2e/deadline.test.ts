@@ -1,11 +1,8 @@
 // The deadlines of a connection: none early, none much late, and none for who is in time.
 
 import { describe, expect, test } from "bun:test";
-import { blackhole, client, serve, tagServer, until } from "../net.ts";
+import { blackhole, client, lateMs, serve, tagServer, until } from "../net.ts";
 import { embed, endings, portably, start, ways, type Ended } from "./ways.ts";
-
-/** Later than asked by at most so much; the machine may be busy. */
-const lateMs = 5_000;
 
 function expectBetween(ended: Ended | undefined, ms: number): void {
   expect(ended?.totalMs).toBeGreaterThanOrEqual(ms);
@@ -55,7 +52,7 @@ describe.each(ways)("deadline, %s", (way) => {
       onData: (peer, chunk) => chunk.equals(Buffer.from("talk")) && peer.send("so be it"),
       onEnd: (peer) => peer.finish(),
     });
-    await using balancer = await start(way, ["--answer-timeout", "300ms", server.address]);
+    await using balancer = await start(way, ["--answer-timeout", "1s", server.address]);
     using answered = await client(balancer.port);
     answered.send("talk");
     await until(() => answered.text === "so be it", "the answer");
@@ -72,7 +69,7 @@ describe.each(ways)("deadline, %s", (way) => {
     const ended = await balancer.finish(3);
     const done = "done -- client";
     expect(endings(ended)).toEqual([done, done, "answer-timeout sD balancer"]);
-    expectBetween(ended[2], 300);
+    expectBetween(ended[2], 1_000);
   });
 
   test("cooldown: a slot rests after each connection", async () => {
@@ -96,7 +93,7 @@ describe.each(ways)("deadline, %s", (way) => {
 
   test("connect: with nobody else to turn to, the queue's age ends it", async () => {
     using hole = blackhole();
-    const options = ["--connect-timeout", "100ms", "--queue-timeout", "500ms"];
+    const options = ["--connect-timeout", "100ms", "--queue-timeout", "1s"];
     await using balancer = await start(way, [...options, `${hole.address},name=hole`]);
     using peer = await client(balancer.port);
     await until(() => peer.over, "the refusal");
@@ -105,7 +102,7 @@ describe.each(ways)("deadline, %s", (way) => {
     expect(ended).toMatchObject({ reason: "queue-timeout", state: "sQ", destination: "" });
     expect(ended?.tried.length).toBeGreaterThanOrEqual(2);
     expect(new Set(ended?.tried)).toEqual(new Set(["hole"]));
-    expectBetween(ended, 500);
+    expectBetween(ended, 1_000);
   });
 });
 
@@ -114,13 +111,14 @@ test("idle: a byte now and then, either way, keeps a pair", async () => {
   await using balancer = await embed(["--idle-timeout", "600ms", server.address], portably);
   using peer = await client(balancer.port);
   const startedAt = performance.now();
+  let lastAt = startedAt;
   while (performance.now() < startedAt + 1_500 && !peer.over) {
+    lastAt = performance.now();
     peer.send("x");
     await Bun.sleep(60); // the pace of the talk, nothing is awaited
   }
   expect(peer.over).toBe(false);
-  const lastAt = performance.now();
   await until(() => peer.over, "the reset");
-  expect(performance.now() - lastAt).toBeGreaterThan(400);
+  expect(performance.now() - lastAt).toBeGreaterThanOrEqual(599); // a timer may be up to 1 ms early
   expect(endings(await balancer.finish(1))).toEqual(["idle-timeout cD balancer"]);
 });

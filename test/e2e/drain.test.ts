@@ -5,6 +5,7 @@ import {
   client,
   echoServer,
   knock,
+  lateMs,
   rawPipe,
   serve,
   spawnBalancer,
@@ -28,7 +29,8 @@ describe("drain", () => {
     const exited = process.stop("SIGTERM");
     await until(() => waiting.over, "the refusal");
     expect(waiting.code).toBe("ECONNRESET");
-    expect(process.stderr).toContain("draining: 1 open go on, 1 waiting refused");
+    const words = "draining: 1 open go on, 1 waiting refused";
+    await until(() => process.stderr.includes(words), "the word of it");
     expect(client(balancer.port)).rejects.toThrow();
     joined.send(", and during the drain");
     await until(() => joined.text === "before, and during the drain", "the second echo");
@@ -51,7 +53,7 @@ describe("drain", () => {
     expect(await balancer.process.stop("SIGINT")).toBe(0);
     const tookMs = performance.now() - startedAt;
     expect(tookMs).toBeGreaterThanOrEqual(400);
-    expect(tookMs).toBeLessThan(2_500);
+    expect(tookMs).toBeLessThan(400 + lateMs);
     await until(() => peer.over && server.peers[0]?.over, "the cut on both sides");
     expect([peer.code, server.peers[0]?.code]).toEqual(["ECONNRESET", "ECONNRESET"]);
     expect(balancer.process.stderr).toContain("drained: 1 cut off");
@@ -78,7 +80,7 @@ describe("drain", () => {
       return ended !== null;
     }, "the end");
     expect(ended as number | null).toBe(code);
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(lateMs);
     await until(() => peer.over, "the cut");
     expect(peer.wasReset).toBe(true);
   });
@@ -155,7 +157,7 @@ describe("output", () => {
     }
     const startedAt = performance.now();
     expect(await balancer.stop()).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    expect(performance.now() - startedAt).toBeLessThan(lateMs);
     const told = Number(balancer.stderr.match(/(\d+) access lines were not written/)?.[1]);
     const lines = pipe.read().split("\n").slice(0, -1);
     expect(lines.length).toBeGreaterThan(100);

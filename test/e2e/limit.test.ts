@@ -3,7 +3,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { CLI, client, cpuMs, echoServer, fdCount, knock, limitDescriptors } from "../net.ts";
-import { tagServer, until, type Peer } from "../net.ts";
+import { settledFdCount, tagServer, until, type Peer } from "../net.ts";
+import { retransmitCount } from "../raw.ts";
 import { endings, spawn, start, ways } from "./ways.ts";
 
 async function echo(peer: Peer): Promise<void> {
@@ -40,19 +41,18 @@ test("limit: the kernel holds 1,500 clients while the balancer stands still, nob
   using server = tagServer("hello");
   await using balancer = await spawn(["--slots", "100", server.address]);
   process.kill(balancer.process.pid, "SIGSTOP");
-  const peers = await Promise.all(
-    Array.from({ length: 1_500 }, async () => {
-      const startedAt = performance.now();
-      const peer = await client(balancer.port);
-      return { peer, tookMs: performance.now() - startedAt };
-    }),
-  );
+  const peers: Peer[] = [];
+  // So many at a time, for a busy machine's network may lose what comes at once beyond a thousand packets.
+  while (peers.length < 1_500) {
+    const next = Array.from({ length: 250 }, () => client(balancer.port));
+    peers.push(...(await Promise.all(next)));
+  }
   process.kill(balancer.process.pid, "SIGCONT");
   // A queue that overflows drops the SYN, and its client knocks again after a second.
-  expect(Math.max(...peers.map(({ tookMs }) => tookMs))).toBeLessThan(900);
-  for (const { peer } of peers) peer.finish();
-  await until(() => peers.every(({ peer }) => peer.over), "all answers");
-  expect(new Set(peers.map(({ peer }) => peer.text))).toEqual(new Set(["hello"]));
+  expect(peers.filter((peer) => retransmitCount(peer.socket) > 0).length).toBe(0);
+  for (const peer of peers) peer.finish();
+  await until(() => peers.every((peer) => peer.over), "all answers");
+  expect(new Set(peers.map((peer) => peer.text))).toEqual(new Set(["hello"]));
   await balancer.finish(1_500);
 });
 
@@ -88,7 +88,7 @@ test("descriptors: a dial without one blames no destination, its client waits an
   using server = tagServer("served after all");
   await using balancer = await spawn([server.address]);
   const { pid } = balancer.process;
-  const count = fdCount(pid);
+  const count = await settledFdCount(pid);
   limitDescriptors(pid, count + 1); // one for the client, none for the dial
   using peer = await client(balancer.port);
   await until(

@@ -4,7 +4,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ProgramStatus } from "../../src/control/steering.ts";
-import { CLI, client, echoServer, fdCount, spawnBalancer, until, type Peer } from "../net.ts";
+import { CLI, client, echoServer, fdCount, settledFdCount } from "../net.ts";
+import { spawnBalancer, until, type Peer } from "../net.ts";
 import { folder, freePort, type Folder } from "./program.ts";
 
 setDefaultTimeout(30_000);
@@ -45,7 +46,12 @@ class Scene implements AsyncDisposable {
   async ask(method: string, path: string, body?: unknown): Promise<unknown> {
     const headers = { "Content-Type": "application/json" };
     const rest = body === undefined ? {} : { body: JSON.stringify(body), headers };
-    const answer = await fetch(`http://localhost${path}`, { method, unix: this.socket, ...rest });
+    const answer = await fetch(`http://localhost${path}`, {
+      method,
+      unix: this.socket,
+      keepalive: false,
+      ...rest,
+    });
     return answer.json();
   }
 
@@ -122,7 +128,7 @@ test.each([
     await until(async () => (await it.status()).listeners.length === 2, "two");
     let before = 0;
     for (let n = 0; n < 4; n += 1) {
-      if (n === 2) before = await settled(it.pid); // by then the pair's own listener leaves
+      if (n === 2) before = await settledFdCount(it.pid); // by then the pair's own listener leaves
       const [first, second] = n % 2 === 0 ? [y, x] : [x, y];
       await it.reload([
         { name: "four", listen: first, destinations },
@@ -135,24 +141,11 @@ test.each([
         await echo(peer, "hello");
       }
     }
-    if (!options.some((each) => each === "libc")) expect(await settled(it.pid)).toBe(before); // its pipes come with use
+    if (!options.some((each) => each === "libc")) expect(await settledFdCount(it.pid)).toBe(before); // its pipes come with use
     await echo(pair, "b");
     expect(pair.wasReset).toBe(false);
   },
 );
-
-/** Descriptors of a process once its last connection is closed. */
-async function settled(pid: number): Promise<number> {
-  let last = -1;
-  await until(async () => {
-    const count = fdCount(pid);
-    const isSame = count === last;
-    last = count;
-    if (!isSame) await Bun.sleep(100);
-    return isSame;
-  }, "a steady number of descriptors");
-  return last;
-}
 
 test("listeners: who drains stays so when its listener gets another name, or another address", async () => {
   using server = echoServer();
@@ -178,7 +171,7 @@ test("listeners: a reload that cannot have one address takes nothing from anybod
   const destinations = [server.address];
   await using it = new Scene();
   await it.start([{ name: "one", listen: x, destinations }]);
-  const before = fdCount(it.pid);
+  const before = await settledFdCount(it.pid);
   const next = [
     { name: "two", listen: x, destinations },
     { name: "three", listen: server.address, destinations: ["127.0.0.1:1"] }, // it is taken
@@ -216,7 +209,8 @@ test("listeners: they share the descriptors, also when a reload brings another o
   expect(changes.some((each) => each.startsWith(`a: max-connections: ${alone} -> `))).toBe(true);
   const four = (await it.limits()).map(limitOf);
   expect(2 * four.reduce((sum, each) => sum + each, 0)).toBeLessThan(512);
-  expect(it.balancer?.stderr).toContain("shared by 4 listeners, allows");
+  const words = "shared by 4 listeners, allows";
+  await until(() => it.balancer?.stderr.includes(words), "the word of it");
 });
 
 test("listeners: one may stand behind another one, a circle is refused, by the API as well", async () => {

@@ -134,7 +134,7 @@ describe.each(waysInProcess)("live, %s", (way) => {
     using busy = await client(balancer.port);
     await echo(idle, "hello");
     await echo(busy, "hello");
-    await change(balancer, { idleMs: 300 });
+    await change(balancer, { idleMs: 1_000 });
     await until(async () => (await echo(busy, "."), idle.over), "the idle one's end");
     expect([idle.wasReset, busy.over]).toEqual([true, false]);
     await change(balancer, { idleMs: 0, maxAge: "1ms" });

@@ -13,11 +13,15 @@ test("program: several listeners from one file, each with its own options, one l
   using first = echoServer();
   using second = echoServer();
   const web = listener("web", [`${first.address},name=a`], "slots = 1");
-  const db = listener("db", [`${second.address},name=b`], 'idle-timeout = "300ms"');
+  const db = listener("db", [`${second.address},name=b`], 'idle-timeout = "2s"');
   await using it = await Configured.start(`drain-timeout = "9s"\n${web}${db}`);
   const [webPort, dbPort] = [await it.portOf("web"), await it.portOf("db")];
-  expect(it.process.stderr).toContain(`web: listening on 127.0.0.1:${webPort}\n`);
-  expect(it.process.stderr).toContain(`db: listening on 127.0.0.1:${dbPort}\n`);
+  for (const each of [
+    `web: listening on 127.0.0.1:${webPort}`,
+    `db: listening on 127.0.0.1:${dbPort}`,
+  ]) {
+    await until(() => it.process.stderr.includes(`${each}\n`), each);
+  }
   using one = await talk(webPort);
   using two = await client(webPort);
   two.send("two");

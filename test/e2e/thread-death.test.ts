@@ -80,7 +80,7 @@ async function queueUp(balancer: InProcess): Promise<Client[]> {
   const countOf = (thread: number) => waiting.filter((each) => each.thread === thread).length;
   while (waiting.length < 4 * threadCount || [0, 1, 2, 3].some((each) => countOf(each) < 2)) {
     waiting.push(await join(balancer));
-    await until(() => balancer.status().queue.waiting === waiting.length, "it waits");
+    await balancer.queued(waiting.length, "it waits");
   }
   return waiting;
 }
@@ -129,9 +129,10 @@ test.each([
     await until(() => status().open === 0, `none is open after round ${round}`);
     expect(status()).toMatchObject({ queue: { waiting: 0 }, destinations: [{ used: 0 }] });
   }
-  const { accepted, closed } = status();
-  expect(Object.values(closed).reduce((sum, each) => sum + each, 0)).toBe(accepted);
-  expect(closed.error).toBe(killedCount);
+  const closedCount = () => Object.values(status().closed).reduce((sum, each) => sum + each, 0);
+  await until(() => closedCount() >= status().accepted, "each is counted by its reason");
+  expect(closedCount()).toBe(status().accepted);
+  expect(status().closed.error).toBe(killedCount);
   const pair = await join(balancer);
   await talk([pair], "before the drain");
   const drained = balancer.drain();

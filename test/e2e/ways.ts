@@ -5,6 +5,8 @@ import { expect } from "bun:test";
 import { balance, type Balancer, type BalancerEvent, type Status } from "../../src/balancer.ts";
 import type { AccessRecord } from "../../src/control/access-log.ts";
 import { parseOptions } from "../../src/control/options.ts";
+import type { Board } from "../../src/core/board.ts";
+import { Tickets } from "../../src/core/tickets.ts";
 import { CLI, spawnBalancer, until, type RunningBalancer, type SpawnOptions } from "../net.ts";
 
 /** What the balancer tells of a connection; the names are those of the library. */
@@ -40,6 +42,11 @@ export interface Balancing extends AsyncDisposable {
    * who connects first is first.
    */
   when(isSo: (status: Status) => boolean, what: string): Promise<void>;
+  /**
+   * Waits until so many wait and all threads can see each of them: who connects afterwards is behind them. A thread
+   * counts a client first and shows its place then, and may lose its core in between. As `when` where it cannot be asked.
+   */
+  queued(count: number, what: string): Promise<void>;
   /**
    * Waits until `count` connections have ended, and makes sure that nothing is left of them: no slot, no place in the
    * queue, no socket. The balancer stops. @returns the connections by number of arrival.
@@ -115,12 +122,17 @@ export async function embed(
     { ...options, libc: way !== portably },
     { access: (record) => void ended.push(record), event: (event) => void events.push(event) },
   );
+  const tickets = new Tickets(boardOf({ balancer }).ticketColumns, 0); // only to look
   return {
     balancer,
     address: balancer.addresses[0] ?? "",
     port: balancer.port,
     ended,
     when: async (isSo, what) => void (await until(() => isSo(balancer.status()), what)),
+    async queued(count, what) {
+      const seenCount = () => tickets.waitingCount();
+      await until(() => balancer.status().queue.waiting === count && seenCount() >= count, what);
+    },
     events,
     status: () => balancer.status(),
     drain: () => balancer.drain(),
@@ -137,6 +149,12 @@ export async function embed(
     },
     [Symbol.asyncDispose]: async () => balancer.stop(),
   };
+}
+
+export function boardOf({ balancer }: Pick<InProcess, "balancer">): Board {
+  // Nobody but a test may reach into a balancer; the field is private.
+  const { board } = balancer as unknown as { readonly board: Board };
+  return board;
 }
 
 /** Nothing open, nothing waiting, no slot taken, and every connection ended for one reason. */
@@ -173,6 +191,7 @@ export async function spawn(
     },
     status: () => null,
     when: async () => {},
+    queued: async () => {},
     async finish(count) {
       await until(() => balancer.stdout.length >= count, `${count} lines of ended connections`);
       expect(await balancer.stop()).toBe(0);

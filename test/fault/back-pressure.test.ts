@@ -4,7 +4,15 @@ import { expect } from "bun:test";
 import { rssKiB, serve, until, type Peer } from "../net.ts";
 import { libc, rawConnect } from "../raw.ts";
 import { fault, sized, type Subject } from "./lab.ts";
-import { connect, missingNetwork, narrowBuffers, network, type Network } from "./network.ts";
+import {
+  connect,
+  missingNarrow,
+  missingNetwork,
+  narrowLine,
+  narrowBuffers,
+  network,
+  type Network,
+} from "./network.ts";
 import { askMany, clientIn, longMs, numbered, untilStill } from "./peers.ts";
 
 const MiB = 1024 * 1024;
@@ -189,19 +197,6 @@ for (const { number, who } of [
   );
 }
 
-/** @returns why a line cannot be made narrow here, or null. */
-function missingNarrow(): string | null {
-  const missing = missingNetwork("tc");
-  if (missing !== null) return missing;
-  try {
-    using net = network();
-    net.run("tc qdisc add dev lo root tbf rate 8mbit burst 16kb latency 50ms");
-    return null;
-  } catch (error) {
-    return `no tbf (${String(error)})`;
-  }
-}
-
 fault(
   49,
   "a narrow line to a destination holds its client back, end to end, and nobody else",
@@ -210,7 +205,7 @@ fault(
     using far = network();
     for (const net of [near, far]) narrowBuffers(net, 64 * 1024);
     connect(near, far);
-    near.run("tc qdisc add dev cable root tbf rate 8mbit burst 16kb latency 50ms");
+    narrowLine(near, "cable");
     const arrived = new Bun.CryptoHasher("sha1");
     let arrivedCount = 0;
     using narrow = far.within(() =>

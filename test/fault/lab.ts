@@ -136,17 +136,19 @@ async function subjectOf(balancer: RunningBalancer, lateCount: number): Promise<
     await when((now) => now.destinations.every((each) => each.used === 0), "no slot is taken");
     const restingCount = (now: Status) =>
       now.destinations.filter((each) => each.state !== "up").length;
-    const status = await when(
+    await when(
       (now) => now.deadlines <= before.status.deadlines + restingCount(now),
       "no deadline is left of a connection",
     );
-    expectAccounted(status);
-    if (count !== undefined) expect(status.accepted).toBe(count);
+    // A thread may lose its core while it counts the last one. In vain: what was lost is told below.
+    const counted = await when(isAccounted, "each is counted").catch(status);
+    expectAccounted(counted);
+    if (count !== undefined) expect(counted.accepted).toBe(count);
     await until(() => {
       const { pipes, others } = descriptors(balancer.pid);
       return others <= before.fds.others + lateCount && pipes <= before.fds.pipes + splicePipesMax;
     }, "descriptors are as before");
-    return status;
+    return counted;
   };
   return {
     port: balancer.port,
@@ -173,17 +175,25 @@ async function subjectOf(balancer: RunningBalancer, lateCount: number): Promise<
   };
 }
 
+/** Connections that are neither open nor closed for a reason, and bytes that came and are nowhere. */
+function lostOf(status: Status): { readonly count: number; readonly size: number } {
+  const closedCount = Object.values(status.closed).reduce((sum, each) => sum + each, 0);
+  return {
+    count: status.accepted - status.open - closedCount,
+    size: status.bytesIn - status.bytesUp - status.bytesDown - status.bytesUndelivered,
+  };
+}
+
+function isAccounted(status: Status): boolean {
+  const { count, size } = lostOf(status);
+  return count === 0 && size === 0;
+}
+
 /** accepted = closed by each reason + open; used = what holds slots; bytes in = bytes out + bytes undelivered. */
 function expectAccounted(status: Status): void {
-  const closedCount = Object.values(status.closed).reduce((sum, each) => sum + each, 0);
+  expect(lostOf(status)).toEqual({ count: 0, size: 0 });
   const usedCount = status.destinations.reduce((sum, each) => sum + each.used, 0);
-  const lostSize = status.bytesIn - status.bytesUp - status.bytesDown - status.bytesUndelivered;
-  const { accepted, open, queue } = status;
-  expect({ closedAndOpen: closedCount + open, lostSize }).toEqual({
-    closedAndOpen: accepted,
-    lostSize: 0,
-  });
-  expect(usedCount).toBeLessThanOrEqual(open - queue.waiting);
+  expect(usedCount).toBeLessThanOrEqual(status.open - status.queue.waiting);
 }
 
 /** Both ends of what three threads of the libc engine keep for splicing (src/engine/splice.ts). */

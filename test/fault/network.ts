@@ -125,3 +125,21 @@ export function narrowBuffers(net: Network, size: number): void {
     }
   });
 }
+
+/** Lets 8 Mbit a second leave by this device of it. */
+export function narrowLine(net: Network, device: string): void {
+  net.run(`tc qdisc add dev ${device} root tbf rate 8mbit burst 16kb latency 50ms`);
+}
+
+/** @returns why a line cannot be made narrow here, or null. */
+export function missingNarrow(): string | null {
+  const missing = missingNetwork("tc");
+  if (missing !== null) return missing;
+  try {
+    using net = network();
+    narrowLine(net, "lo");
+    return null;
+  } catch (error) {
+    return `no tbf (${String(error)})`;
+  }
+}

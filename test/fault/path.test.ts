@@ -6,7 +6,14 @@ import { libc, rawConnect } from "../raw.ts";
 import { endings } from "../e2e/ways.ts";
 import { fault, sized } from "./lab.ts";
 import { askMany, clientIn, hearer, longMs, numbered } from "./peers.ts";
-import { connect, missingNetwork, network, type Network } from "./network.ts";
+import {
+  connect,
+  missingNarrow,
+  missingNetwork,
+  narrowLine,
+  network,
+  type Network,
+} from "./network.ts";
 
 const MiB = 1024 * 1024;
 const MSG_OOB = 1;
@@ -98,19 +105,6 @@ fault(
   { skip: netMissing },
 );
 
-/** @returns why a line cannot be made narrow here, or null. */
-function missingNarrow(): string | null {
-  const missing = missingNetwork("tc");
-  if (missing !== null) return missing;
-  try {
-    using net = network();
-    net.run("tc qdisc add dev lo root tbf rate 8mbit burst 16kb latency 50ms");
-    return null;
-  } catch (error) {
-    return `no tbf (${String(error)})`;
-  }
-}
-
 fault(
   49,
   "a narrow line holds back its own flow alone",
@@ -118,7 +112,7 @@ fault(
     using near = network();
     using far = network();
     connect(near, far);
-    near.run("tc qdisc add dev cable root tbf rate 8mbit burst 16kb latency 50ms");
+    narrowLine(near, "cable");
     const bytes = seeded(49).bytes(1.5 * MiB);
     const talks: Peer[] = [];
     using much = near.within(() =>

@@ -46,7 +46,7 @@ fault(1, "while every destination refuses, who waits keeps age and bytes", async
     peer.finish();
     await balancer.when((now) => now.open === i + 1, `client ${i} is in`);
   }
-  await balancer.when((now) => now.destinations[0]?.outCount === 1, "it is out");
+  await balancer.when((now) => (now.destinations[0]?.outCount ?? 0) > 0, "it is out");
   await balancer.when((now) => now.queue.waiting === 8, "all wait");
   expect(peers.filter((peer) => peer.over)).toEqual([]);
   dead[Symbol.dispose]();

@@ -2,10 +2,10 @@
 // (HAProxy ddab05b9: one thread took from the queue for all the others, 500,000 rounds, and never came back).
 
 import { describe, expect, test } from "bun:test";
-import { embed, isInThisThread, waysInProcess, type InProcess } from "../e2e/ways.ts";
+import { boardOf, embed, isInThisThread, waysInProcess, type InProcess } from "../e2e/ways.ts";
 import { echoServer, seeded, until, type ClientOptions, type Peer } from "../net.ts";
 import { Destination } from "./destination.ts";
-import { asks, boardOf, expectHistory } from "./scene.ts";
+import { asks, expectHistory } from "./scene.ts";
 
 const crowdSize = 2_000;
 

@@ -161,7 +161,10 @@ describe("history: numbers and ends", () => {
 
   test("history: a wait longer than it may be", () => {
     const lives = [served(1, 0, 0, 2_000), leaver(2, 0, 1_101)];
-    expectOne(check(lives, { queueMs: 100 }), "client 2 has waited for 1101 ms of 100");
+    expectOne(
+      check(lives, { queueMs: 100, overdueMs: 1_000 }),
+      "client 2 has waited for 1101 ms of 100",
+    );
   });
 });
 

@@ -54,9 +54,9 @@ function checkEnds({ course, lives, reasons }: History): string[] {
     if (!isInOrder || !(waitedTo <= endedAt + rounding)) {
       findings.add(() => `client ${id}: its times run backwards`);
     }
-    const { queueMs, idleMs } = course;
+    const { queueMs, overdueMs } = course;
     const waitedMs = waitedTo - acceptedAt;
-    if (queueMs > 0 && vainCount === 0 && waitedMs > queueMs + idleMs) {
+    if (queueMs > 0 && vainCount === 0 && waitedMs > queueMs + overdueMs) {
       findings.add(() => `client ${id} has waited for ${waitedMs.toFixed(0)} ms of ${queueMs}`);
     }
   }

@@ -6,6 +6,7 @@
 
 import type { Status } from "../../src/balancer.ts";
 import type { Ended } from "../e2e/ways.ts";
+import { lateMs } from "../wait.ts";
 
 /** A connection; moments are in ms since 1970. */
 export interface Life {
@@ -51,6 +52,8 @@ export interface Course {
   readonly vainMs: number;
   /** A slot may lie idle for so long beside a client that waits. */
   readonly idleMs: number;
+  /** A deadline may be noticed so late: a process that is kept from its core closes nobody. */
+  readonly overdueMs: number;
   readonly cooldownMs: number;
   /** Longest wait for a slot; 0 = for ever. */
   readonly queueMs: number;
@@ -74,6 +77,7 @@ export const usualCourse: Omit<Course, "threadCount" | "destinations"> = {
   turnMs: 1_000,
   vainMs: 2_000,
   idleMs: 1_000,
+  overdueMs: lateMs,
   cooldownMs: 0,
   queueMs: 0,
 };

@@ -1,15 +1,15 @@
 // What the tests of the queue share: the board watched while a balancer works in this process, its history afterwards.
 
 import { expect } from "bun:test";
-import type { Board } from "../../src/core/board.ts";
 import {
+  boardOf,
   isInThisThread,
   isOneThread,
   type Balancing,
   type InProcess,
   type Way,
 } from "../e2e/ways.ts";
-import { client, until, type ClientOptions, type Peer } from "../net.ts";
+import { client, type ClientOptions, type Peer } from "../net.ts";
 import { checkHistory } from "./history.ts";
 import { lineClockMs, Recorder, usualCourse, type Course, type DestinationCourse } from "./life.ts";
 
@@ -31,7 +31,7 @@ export async function queueUp(balancer: InProcess, count: number): Promise<Peer[
   const peers: Peer[] = [];
   for (let n = 1; n <= count; n += 1) {
     peers.push(await asks(balancer, "a"));
-    await until(() => balancer.status().queue.waiting === before + n, `client ${n} waits`);
+    await balancer.queued(before + n, `client ${n} waits`);
   }
   return peers;
 }
@@ -58,12 +58,6 @@ export async function expectHistory(
   const history = recorder.history(course, status, count);
   expect(checkHistory(history)).toEqual([]);
   return history.reasons;
-}
-
-export function boardOf({ balancer }: InProcess): Board {
-  // Nobody but a test may reach into a balancer; the field is private.
-  const { board } = balancer as unknown as { readonly board: Board };
-  return board;
 }
 
 export interface BoardWatch extends Disposable {

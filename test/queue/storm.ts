@@ -2,7 +2,7 @@
 // moment, destinations that are killed and started again, that refuse, swallow, reset, say nothing or half of it. It
 // goes against the command line; afterwards the history of the whole run is checked.
 
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Status } from "../../src/balancer.ts";
@@ -112,7 +112,7 @@ export async function storm(options: StormOptions): Promise<StormSummary> {
     if (code !== 0) wrong.push(`the balancer has ended with ${code}: ${balancer.stderr}`);
     const lost = /.*not written.*|.*internal error.*/.exec(balancer.stderr);
     if (lost !== null) wrong.push(lost[0]);
-    const history = await historyOf(records, destinations, options, status, load);
+    const history = historyOf(records, destinations, options, status, load);
     wrong.push(...checkHistory(history));
     const seconds = (performance.now() - startedAt) / 1_000;
     return {
@@ -219,13 +219,13 @@ async function askStatus(balancer: RunningBalancer): Promise<Status> {
   return listener;
 }
 
-async function historyOf(
+function historyOf(
   records: string,
   destinations: readonly Destination[],
   { threadCount, queueMs }: StormOptions,
   status: Status,
   { startedCount }: Load,
-): Promise<History> {
+): History {
   const alwaysDown = [[0, Number.POSITIVE_INFINITY]] as const;
   const hole = { name: "hole", slots: 1, downs: alwaysDown, complaints: [] };
   const course: Course = {
@@ -237,14 +237,25 @@ async function historyOf(
     queueMs,
   };
   const recorder = new Recorder(course.destinations.map((each) => each.name));
-  let rest = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of Bun.file(records).stream()) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) recorder.add(toEnded(line));
-  }
+  for (const line of linesOf(records)) recorder.add(toEnded(line));
   return recorder.history(course, status, startedCount);
+}
+
+/** Piece by piece: those of a long storm are too many for one string. */
+function* linesOf(path: string): Generator<string> {
+  const piece = new Uint8Array(1024 * 1024);
+  const decoder = new TextDecoder();
+  const fd = openSync(path, "r");
+  try {
+    let rest = "";
+    for (let size = readSync(fd, piece); size > 0; size = readSync(fd, piece)) {
+      const lines = (rest + decoder.decode(piece.subarray(0, size), { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      yield* lines;
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function summaryOf(

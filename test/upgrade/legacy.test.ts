@@ -12,7 +12,12 @@ import { Chain, startChain } from "./chain.ts";
 setDefaultTimeout(30_000);
 
 async function ask(socket: string, method: string, path: string): Promise<unknown> {
-  const answer = await fetch(`http://localhost${path}`, { method, unix: socket });
+  // Over a connection of its own: one that was kept would be to the process that was here before.
+  const answer = await fetch(`http://localhost${path}`, {
+    method,
+    unix: socket,
+    keepalive: false,
+  });
   return answer.json();
 }
 
