@@ -4,7 +4,7 @@
 //   awake                            keeps its core from sleeping, giving way to all others
 //   serve COUNT keep|close           destinations that answer at once; prints their ports
 //   slots COUNT loopback|any         destinations that serve one connection at a time and really sleep
-//   connect PORT COUNT INFLIGHT TEXT closed loop: open, send TEXT, read to the end, close
+//   connect PORT COUNT INFLIGHT TEXT closed loop: open, send TEXT (or the bytes of hex:…), read to the end, close
 //   burst PORT COUNT SIZE TEXT       the same, but SIZE are opened at once, and all end before the next
 //   pace PORT RATE COUNT CONNECTIONS open loop of requests on kept connections
 //   bulk PORT CONNECTIONS BYTES      each connection asks for BYTES and counts them
@@ -43,6 +43,7 @@
 #define EVENT_MAX 256
 #define SOURCE_COUNT 8
 #define STALL_MS 20000
+#define TEXT_MAX 2048
 #define NS 1000000000ull
 
 static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -382,8 +383,9 @@ struct client {
   size_t index;
   uint64_t got;
   uint64_t wanted;
-  char text[64]; // what it still has to send
+  const char *text; // what it still has to send: in `own`, or where it was given
   size_t text_size;
+  char own[64];
 };
 
 static struct client clients[FD_MAX];
@@ -395,17 +397,18 @@ static bool send_text(int fd) {
   ssize_t sent = send(fd, client->text, client->text_size, MSG_NOSIGNAL);
   if (sent < 0) return would_block();
   client->text_size -= (size_t)sent;
-  memmove(client->text, client->text + sent, client->text_size);
+  client->text += sent;
   return true;
 }
 
-// Opens a connection that will send `text`. Returns its descriptor, or -1 when it failed at once.
+// Opens a connection that will send `text`, which has to stay when it is longer than `own`. Returns its descriptor, or
+// -1 when it failed at once.
 static int open_client(int epoll, int port, const char *text, size_t text_size) {
   int fd = dial(port);
   if (fd < 0) return -1;
   struct client *client = &clients[fd];
   *client = (struct client){.text_size = text_size};
-  memcpy(client->text, text, text_size);
+  client->text = text_size > sizeof client->own ? text : memcpy(client->own, text, text_size);
   if (!send_text(fd)) {
     close(fd);
     return -1;
@@ -416,19 +419,35 @@ static int open_client(int epoll, int port, const char *text, size_t text_size) 
 
 // ---- connect: closed loop of new connections ---------------------------------------
 
+// What an argument says to send: itself, or the bytes behind "hex:". Returns how many there are.
+static size_t bytes_of(const char *text, char *bytes, size_t size_max) {
+  size_t size = 0;
+  bool hex = !strncmp(text, "hex:", 4);
+  if (hex) text += 4;
+  for (; *text && size < size_max; size++) {
+    unsigned byte = (unsigned char)*text;
+    if (hex && sscanf(text, "%2x", &byte) != 1) fail("text is no hex");
+    bytes[size] = (char)byte;
+    text += hex && text[1] ? 2 : 1;
+  }
+  if (*text) fail("text too long");
+  return size;
+}
+
 static int connect_loop(int port, size_t count, size_t inflight, bool bursts, const char *text) {
   int epoll = epoll_new();
   struct epoll_event events[EVENT_MAX];
   uint64_t *ns = allocate(count, sizeof *ns);
-  size_t started = 0, done = 0, good = 0, text_size = strlen(text);
+  size_t started = 0, done = 0, good = 0;
+  char bytes[TEXT_MAX];
+  size_t text_size = bytes_of(text, bytes, sizeof bytes);
   if (text[0] == 'S') be_punctual(1);
   uint64_t start_at = now();
-  if (text_size > sizeof clients[0].text) fail("text too long");
   while (done < count) {
     bool open_more = !bursts || started == done;
     while (open_more && started < count && started - done < inflight) {
       uint64_t at = now();
-      int fd = open_client(epoll, port, text, text_size);
+      int fd = open_client(epoll, port, bytes, text_size);
       started++;
       if (fd < 0) done++;
       else clients[fd].from_ns = at;

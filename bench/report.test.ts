@@ -68,6 +68,21 @@ test("judge: a value needs no peer, and nothing measured is not reached", () => 
   expect(judge(limit, [])).toMatchObject({ figure: NaN, reached: false });
 });
 
+test("judge: a difference is of medians, from the program that it names", () => {
+  const limit: Limit = { ...LIMIT, kind: "difference", program: "on", over: "off", bound: 3 };
+  const samples = [...samplesOf("on", [14, 12, 13]), ...samplesOf("off", [10, 10, 11])];
+  expect(judge(limit, samples)).toMatchObject({
+    own: 13,
+    peer: "off",
+    figure: 3,
+    interval: { low: 2, high: 4 },
+    reached: true,
+  });
+  expect(judge({ ...limit, bound: 2 }, samples).reached).toBeFalse();
+  const result = { ...resultOf(samples), limits: [limit] };
+  expect(renderVerdicts([result])).toContain("| off 10 µs | 3.000 (2.000–4.000) | ≤ 3 µs |");
+});
+
 test("judge: a round that the host stole from is left out", () => {
   const [first, second] = samplesOf("iawlb", [10, 100]);
   const samples = [first, { ...second, stealShare: 0.03 }] as Sample[]; // both exist

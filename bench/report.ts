@@ -136,7 +136,7 @@ function verdictCells({
     `${plain(own)}${unit}`,
     peer === "" ? "–" : `${peer} ${plain(peerValue)}${unit}`,
     `${figure.toFixed(3)} (${interval.low.toFixed(3)}–${interval.high.toFixed(3)})`,
-    `${sign} ${limit.bound}${limit.kind === "value" ? unit : ""}`,
+    `${sign} ${limit.bound}${limit.kind === "ratio" ? "" : unit}`,
     reached ? "reached" : "**not reached**",
   ];
 }

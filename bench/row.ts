@@ -35,16 +35,16 @@ export interface Measure {
   readonly digits: number;
 }
 
-/** "ratio": one median over another; "value": a median itself. */
+/** "ratio": one median over another; "difference": one less another; "value": a median itself. */
 export interface Limit {
   readonly title: string;
   readonly condition: string;
   /** Whose value is judged; absent: iawlb's. */
   readonly program?: string;
-  /** The program that a ratio is over; absent: the better one of those that are not ours. */
+  /** The program that a ratio is over, or a difference from; absent: the better one of those that are not ours. */
   readonly over?: string;
   readonly measure: string;
-  readonly kind: "ratio" | "value";
+  readonly kind: "ratio" | "difference" | "value";
   readonly sense: "at most" | "at least";
   readonly bound: number;
   readonly unit: string;
@@ -67,7 +67,7 @@ export interface Verdict {
   readonly limit: Limit;
   /** Of the judged program; NaN when it was not measured. */
   readonly own: number;
-  /** What a ratio is over; "" for a value. */
+  /** What a ratio is over, or a difference from; "" for a value. */
   readonly peer: string;
   readonly peerValue: number;
   readonly figure: number;
@@ -200,12 +200,13 @@ export function judge(limit: Limit, samples: readonly Sample[]): Verdict {
   const peer = limit.over ?? betterPeer(limit, samples);
   const other = of(peer);
   const peerValue = median(other.values());
-  const ratios = [...values].flatMap(([round, value]) => {
+  const compare = (a: number, b: number) => (limit.kind === "ratio" ? a / b : a - b);
+  const figures = [...values].flatMap(([round, value]) => {
     const against = other.get(round);
-    return against === undefined ? [] : [value / against];
+    return against === undefined ? [] : [compare(value, against)];
   });
-  const figure = own / peerValue;
-  const interval = medianInterval(ratios);
+  const figure = compare(own, peerValue);
+  const interval = medianInterval(figures);
   return { limit, own, peer, peerValue, figure, interval, reached: holds(limit, figure) };
 }
 

@@ -50,9 +50,9 @@ export class Fleet {
     this.served = new Set(serving.map((row) => row?.lane ?? 0));
   }
 
-  /** Who waits in it may be served some day; in the first one everybody may wait. */
+  /** Who waits in it may be served some day. */
   isServed(lane: number): boolean {
-    return lane === 0 || this.served.has(lane);
+    return this.served.has(lane);
   }
 
   /** @throws what OpenSSL says of material that it refuses. */

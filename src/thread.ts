@@ -195,7 +195,8 @@ export class DataThread {
     });
     this.fleet.change(plans, rows, settings);
     this.fleet.addLanes(this.plane, rows, settings);
-    this.plane.leaveLanes((lane) => this.fleet.isServed(lane));
+    const hasDefault = preface?.routes?.defaultLane !== -1;
+    this.plane.leaveLanes((lane) => (lane === 0 ? hasDefault : this.fleet.isServed(lane)));
     this.plane.onDestinations();
   }
 

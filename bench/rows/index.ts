@@ -15,6 +15,7 @@ import { listening } from "./listening.ts";
 import { policy } from "./policy.ts";
 import { nothing, requests } from "./requests.ts";
 import { ring } from "./ring.ts";
+import { routing } from "./routing.ts";
 import { systemCalls } from "./system-calls.ts";
 import { tail } from "./tail.ts";
 import { threads } from "./threads.ts";
@@ -26,6 +27,7 @@ export const ROWS: readonly Row[] = [
   requests,
   watched,
   connections,
+  routing,
   bulk,
   collections,
   idle,

@@ -31,6 +31,7 @@ export interface LaneParts {
   readonly loop: Loop;
   readonly waiting: Waiting;
   readonly isStopping: () => boolean;
+  readonly isServed: (lane: number) => boolean;
   onLocalFault(code: string): void;
 }
 
@@ -246,6 +247,7 @@ export class Lane implements Room<Pair>, DialerHost {
   /** Back to the queue, at its place by arrival. */
   private giveBack(pair: Pair, nowMs: number): void {
     if (this.parts.isStopping()) return pair.settle("shutdown", "balancer");
+    if (!this.parts.isServed(pair.lane)) return pair.settle("no-route", "balancer");
     this.parts.waiting.comeBack(pair);
     this.onWaiting(pair, nowMs);
     this.batch.giveBack(pair);

@@ -19,6 +19,7 @@ import { Pair } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
 import { Preface, type PrefaceHost, type PrefaceRules } from "./preface.ts";
 import type { CloseReason } from "./reason.ts";
+import type { Routes } from "./routes.ts";
 import type { Sweep } from "./sweep.ts";
 import { Waiting } from "./waiting.ts";
 
@@ -61,6 +62,8 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
   private prefaceRules: PrefaceRules | null;
   private readonly waiting: Waiting;
   private stopping = false;
+  /** Somebody serves this lane, or will some day. */
+  private isServed: (lane: number) => boolean = () => true;
   /** Wakes a thread that has got a grant of ours. */
   onGrant: (thread: number) => void = () => {};
 
@@ -109,6 +112,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
       numbers: this.numbers,
       waiting: this.waiting,
       isStopping: () => this.stopping,
+      isServed: (lane) => this.isServed(lane),
       onLocalFault: (code) => this.events.onLocalFault(code),
     };
     this.addLane(0, parts.destinations);
@@ -158,6 +162,11 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     const { admission } = this;
     if (admission === null) return null;
     return admission.isDenied(pair) ? "denied" : admission.enter(pair, pair.acceptedAt);
+  }
+
+  /** Routes may have changed since it was accepted: those of now count, for others lead to lanes that are left. */
+  get routes(): Routes | null {
+    return this.prefaceRules?.routes ?? null;
   }
 
   /** Its place in the queue is by when it knows where it goes, so that who is slow to say holds nobody up. */
@@ -318,8 +327,9 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     lookAnew(this.pairs, this.loop.now(), maxAge.ms !== ms || maxAge.jitter !== jitter);
   }
 
-  /** Nobody serves these lanes any more: who waits in one has nowhere to go. */
+  /** Nobody serves the other lanes any more: who waits in one has nowhere to go, nor has who comes back to one. */
   leaveLanes(isServed: (lane: number) => boolean): void {
+    this.isServed = isServed;
     for (const pair of this.pairs) {
       if (pair.state === "waiting" && !isServed(pair.lane)) pair.settle("no-route", "balancer");
     }

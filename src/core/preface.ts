@@ -39,6 +39,8 @@ export interface PrefaceRules {
 export interface PrefaceHost {
   readonly engine: Engine;
   readonly handshakes: Handshakes;
+  /** As they are now; null = everything goes to the first lane. */
+  readonly routes: Routes | null;
   /** Who the client is has come out. @returns why it is refused, or null. */
   onClientKnown(pair: Pair): CloseReason | null;
   /** It knows where it goes, and its bytes so far are in its flow. */
@@ -221,7 +223,7 @@ export class Preface implements SecureEvents {
   }
 
   private choose(hello: { readonly sni: string; readonly alpn: readonly string[] } | null): void {
-    const { routes } = this.rules;
+    const { routes } = this.host;
     const lane = routes === null ? 0 : routes.choose(hello);
     if (lane < 0) this.refuse("no-route", "");
     else this.arrive(lane);

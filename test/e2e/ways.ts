@@ -27,6 +27,7 @@ export type Ended = Pick<
   | "state"
   | "closedBy"
   | "reason"
+  | "preface"
 >;
 
 export interface Balancing extends AsyncDisposable {
@@ -220,6 +221,7 @@ interface JsonLine extends Ended {
   readonly bytes_up: number;
   readonly bytes_down: number;
   readonly closed_by: Ended["closedBy"];
+  readonly preface_ms?: number;
 }
 
 export function toEnded(line: string): Ended {
@@ -240,7 +242,20 @@ export function toEnded(line: string): Ended {
     state: fields.state,
     closedBy: fields.closed_by,
     reason: fields.reason,
+    preface: prefaceIn(fields),
   };
+}
+
+/** What has nothing to say is left out of a line. */
+function prefaceIn(fields: JsonLine): Ended["preface"] {
+  const { preface_ms: ms, preface: _, ...words } = fields;
+  if (ms === undefined) return null;
+  const nothing = { via: "", sni: "", alpn: "", tls: "", peer: "", fault: "" };
+  const told = Object.keys(nothing).flatMap((name) => {
+    const text: unknown = Reflect.get(words, name);
+    return typeof text === "string" ? [[name, text] as const] : [];
+  });
+  return { ms, ...nothing, ...Object.fromEntries(told) };
 }
 
 /** The ends of connections in short, such as "done -- client". */
