@@ -40,13 +40,17 @@ function startProgram(
   watched: WatchedFiles,
 ): Promise<Program> {
   let latest = configuration;
+  let readAtMs = 0;
   return Program.start(configuration, {
     inheritance: succession.inheritance,
     modes,
-    read: async () => (latest = await readAgain(latest)),
+    read: async () => {
+      readAtMs = Date.now();
+      return (latest = await readAgain(latest));
+    },
     onConfiguration: (next) => {
       setLogLevel(next.program.logLevel);
-      if (configuration.program.watch) void watched.follow(filesOf(next));
+      if (configuration.program.watch) void watched.follow(filesOf(next), readAtMs);
     },
     onDrain: end,
     tell: say,
@@ -73,7 +77,7 @@ async function surround(
   const { program: settings } = configuration;
   const admin = await openAdminSide(program, settings, legacy, hasPredecessor);
   const files = settings.watch ? filesOf(configuration) : [];
-  await watched.follow(files);
+  await watched.follow(files, performance.timeOrigin); // read since then
   if (settings.watch && files.length === 0) {
     warning("--watch has nothing to watch without --config FILE or a file of TLS");
   }

@@ -9,6 +9,9 @@ const sampleCountMax = 120;
 const keptRowCountMax = 24_000;
 /** While nobody listens, samples go on only where one takes less than this: not where destinations are many. */
 const idleCostMsMax = 2;
+/** The cheapest of so many counts: others may have had the core meanwhile. So many skipped ones later it is tried anew. */
+const costCountMax = 3;
+const skippedCountMax = 60;
 
 /** One timer however many listen; nothing of it runs in the way of a connection. */
 export class Sampler {
@@ -17,7 +20,9 @@ export class Sampler {
   private readonly kept: Sample[] = [];
   private readonly timer: ReturnType<typeof setInterval>;
   private before: { readonly status: ProgramStatus; readonly at: number } | null = null;
-  private costMs = 0;
+  /** ms of the last ones. */
+  private readonly costs: number[] = [];
+  private skippedCount = 0;
 
   constructor(status: () => ProgramStatus, everyMs = sampleMs) {
     this.status = status;
@@ -44,17 +49,24 @@ export class Sampler {
   }
 
   private take(): void {
-    if (this.receivers.size === 0 && this.costMs > idleCostMsMax) {
+    if (this.receivers.size === 0 && this.isDear && this.skippedCount < skippedCountMax) {
+      this.skippedCount += 1;
       this.before = null;
       return;
     }
+    this.skippedCount = 0;
     const { before } = this;
     const now = this.look();
     if (before === null) return;
     const sample = sampleOf(before.status, now.status, Date.now(), now.at - before.at);
-    this.costMs = (3 * this.costMs + performance.now() - now.at) / 4;
+    this.costs.push(performance.now() - now.at);
+    if (this.costs.length > costCountMax) this.costs.shift();
     this.keep(sample);
     for (const receive of this.receivers) receive(sample);
+  }
+
+  private get isDear(): boolean {
+    return this.costs.length === costCountMax && Math.min(...this.costs) > idleCostMsMax;
   }
 
   private look(): { readonly status: ProgramStatus; readonly at: number } {

@@ -18,10 +18,15 @@ export interface FileWatch {
 /**
  * Calls `onChange` once after each change. What is watched is the directory, for a file that is replaced takes its own
  * watch with it; and each directory on the way of its links.
+ * @param readAtMs when it was read, in ms since 1970: what was written after that is a change that nobody has seen.
  */
-export async function watchFile(file: string, onChange: () => void): Promise<FileWatch> {
+export async function watchFile(
+  file: string,
+  onChange: () => void,
+  readAtMs = Number.POSITIVE_INFINITY,
+): Promise<FileWatch> {
   const watching = new Watching(resolve(file), onChange);
-  await watching.start();
+  await watching.start(readAtMs);
   return watching;
 }
 
@@ -41,8 +46,9 @@ class Watching implements FileWatch {
     this.onChange = onChange;
   }
 
-  async start(): Promise<void> {
+  async start(readAtMs: number): Promise<void> {
     this.last = await markOf(this.file);
+    if (writtenAtMs(this.last) > readAtMs) this.last = unseen;
     await this.watchAll();
     this.look = setInterval(() => void this.compare(), lookMs);
     this.look.unref();
@@ -128,6 +134,14 @@ async function nextOf(file: string): Promise<{ link: string; target: string } | 
     }
   }
   return null;
+}
+
+/** A state that no file has. */
+const unseen = "unseen";
+
+/** When the file of a mark was written, in ms since 1970; 0 = there is none. */
+function writtenAtMs(mark: string): number {
+  return Number(BigInt(mark.split(":")[3] ?? "0") / 1_000_000n);
 }
 
 /** What tells one state of a file from another; "" = there is none. */

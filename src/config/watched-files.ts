@@ -16,8 +16,8 @@ export class WatchedFiles {
     this.warn = warn;
   }
 
-  /** Watches these from now on, and no others. */
-  async follow(files: readonly string[]): Promise<void> {
+  /** Watches these from now on, and no others. @param readAtMs when they were read, in ms since 1970. */
+  async follow(files: readonly string[], readAtMs: number): Promise<void> {
     if (this.closed) return;
     const wanted = new Set(files.slice(0, fileCountMax));
     if (files.length > fileCountMax) {
@@ -29,7 +29,8 @@ export class WatchedFiles {
       void watch.then((each) => each.close());
     }
     for (const file of wanted) {
-      if (!this.watches.has(file)) this.watches.set(file, watchFile(file, this.onChange));
+      if (this.watches.has(file)) continue;
+      this.watches.set(file, watchFile(file, this.onChange, readAtMs));
     }
     await Promise.all(this.watches.values());
   }

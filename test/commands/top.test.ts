@@ -6,12 +6,16 @@ import { startAdmin, type AdminServer } from "../dashboard/admin.ts";
 import { client, CLI, tagServer, unixPlace, until } from "../net.ts";
 
 const tmuxPath = Bun.which("tmux");
-const server = `iawlb-top-${process.pid}`;
+/** One for each start: a server that ends takes a moment, in which it takes no new terminal. */
+let serverCount = 0;
+const serverOf = (count: number): string => `iawlb-top-${process.pid}-${count}`;
 
 /** Runs tmux on a server of our own. @returns what it has printed. */
 function tmux(...args: string[]): string {
   const env = { ...process.env, TERM: "xterm-256color", LANG: "C.UTF-8", LC_ALL: "C.UTF-8" };
-  const { stdout } = Bun.spawnSync([tmuxPath ?? "", "-u", "-L", server, ...args], { env });
+  const { stdout } = Bun.spawnSync([tmuxPath ?? "", "-u", "-L", serverOf(serverCount), ...args], {
+    env,
+  });
   return stdout.toString();
 }
 
@@ -56,6 +60,7 @@ describe.skipIf(tmuxPath === null)(
     afterEach(() => void tmux("kill-server"));
 
     const start = async (place: string): Promise<void> => {
+      serverCount += 1;
       tmux("new-session", "-d", "-x", "100", "-y", "20", "sh");
       await sees(/\S/); // a shell that begins may throw away what was typed before
       tmux("send-keys", "echo be''fore", "Enter");

@@ -16,12 +16,12 @@ test("watched: each of the files tells, and one that is named no more does not",
     (message) => void told.push(message),
   );
   try {
-    await watched.follow([a, b]);
+    await watched.follow([a, b], Date.now());
     writeFileSync(a, "22");
     await until(() => count === 1, "the first");
     writeFileSync(b, "22");
     await until(() => count === 2, "the second");
-    await watched.follow([b, c]);
+    await watched.follow([b, c], Date.now());
     writeFileSync(a, "333");
     writeFileSync(c, "22");
     await until(() => count === 3, "the new one");
@@ -31,14 +31,14 @@ test("watched: each of the files tells, and one that is named no more does not",
   } finally {
     watched.close();
   }
-  await watched.follow([a]);
+  await watched.follow([a], Date.now());
   writeFileSync(a, "4444");
   writeFileSync(b, "4444");
   const last = new WatchedFiles(
     () => count++,
     () => {},
   );
-  await last.follow([c]);
+  await last.follow([c], Date.now());
   writeFileSync(c, "4444");
   await until(() => count === 5, "another watch, after which nothing of the closed one is to come");
   last.close();
@@ -51,9 +51,15 @@ test("watched: there is a limit, which is told", async () => {
     () => {},
     (message) => void told.push(message),
   );
-  await watched.follow(Array.from({ length: 1_024 }, (_, index) => files.path(`${index}`)));
+  await watched.follow(
+    Array.from({ length: 1_024 }, (_, index) => files.path(`${index}`)),
+    Date.now(),
+  );
   expect(told).toEqual([]);
-  await watched.follow(Array.from({ length: 1_025 }, (_, index) => files.path(`${index}`)));
+  await watched.follow(
+    Array.from({ length: 1_025 }, (_, index) => files.path(`${index}`)),
+    Date.now(),
+  );
   expect(told).toEqual(["of 1025 files, 1024 are watched; SIGHUP reads all of them"]);
   watched.close();
 });
