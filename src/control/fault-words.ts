@@ -12,6 +12,21 @@ const untrusted: Words = {
   advice: "Give the file of its authority by ,tls-ca=FILE; it may be the certificate itself.",
 };
 
+const notSpoken: Words = {
+  meaning: "The destination does not speak TLS, or a version or protocol that it knows is missing.",
+  advice: "Look at what it says: openssl s_client -connect ADDRESS. Without TLS leave ,tls away.",
+};
+
+const tooOld: Words = {
+  meaning: "The destination speaks no version of TLS from 1.2 on.",
+  advice: "Let it speak TLS 1.2 or 1.3: older ones are broken.",
+};
+
+const ourCertificate: Words = {
+  meaning: "The destination refuses the certificate that it was shown.",
+  advice: "Give one by an authority that it trusts by ,tls-cert=FILE and ,tls-key=FILE.",
+};
+
 /** What the system says of a connect: `lastFault` and `checkFault` in the status, causes in the log. */
 export const faultWords: Readonly<Record<string, Words>> = {
   ECONNREFUSED: {
@@ -31,11 +46,8 @@ export const faultWords: Readonly<Record<string, Words>> = {
     advice:
       "Is the machine up, and the address right? ip route get ADDRESS says which way it goes.",
   },
-  EPROTO: {
-    meaning:
-      "The destination does not speak TLS, or a version or protocol that it knows is missing.",
-    advice: "Look at what it says: openssl s_client -connect ADDRESS. Without TLS leave ,tls away.",
-  },
+  EPROTO: notSpoken,
+  WRONG_VERSION_NUMBER: notSpoken,
   CERT_HAS_EXPIRED: {
     meaning: "The destination's certificate has expired.",
     advice: "Renew it there.",
@@ -53,6 +65,31 @@ export const faultWords: Readonly<Record<string, Words>> = {
     meaning: "The destination's certificate is for another name than the one it was asked for by.",
     advice: "Give the name that it is for by ,tls-name=NAME.",
   },
+  INVALID_PURPOSE: {
+    meaning: "The destination's certificate is not one of a server.",
+    advice: "Let it have one whose extended key usage names serverAuth.",
+  },
+  UNSUPPORTED_PROTOCOL: tooOld,
+  TLSV1_ALERT_PROTOCOL_VERSION: tooOld,
+  SSLV3_ALERT_HANDSHAKE_FAILURE: {
+    meaning:
+      "The destination shares no cipher with us, or asks for a certificate that we do not show.",
+    advice: "Give one by ,tls-cert=FILE, or let it have ECDHE with AES-GCM or ChaCha20.",
+  },
+  TLSV1_ALERT_NO_APPLICATION_PROTOCOL: {
+    meaning:
+      "The destination does not speak the protocol that its client has agreed on here (ALPN).",
+    advice: "Name in --tls-alpn only what every destination speaks.",
+  },
+  TLSV1_ALERT_UNRECOGNIZED_NAME: {
+    meaning: "The destination has no certificate for the name that it was asked for by.",
+    advice: "Give the name that it is for by ,tls-name=NAME.",
+  },
+  TLSV1_ALERT_UNKNOWN_CA: ourCertificate,
+  SSLV3_ALERT_BAD_CERTIFICATE: ourCertificate,
+  SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: ourCertificate,
+  SSLV3_ALERT_CERTIFICATE_EXPIRED: ourCertificate,
+  SSLV3_ALERT_CERTIFICATE_UNKNOWN: ourCertificate,
   ENETUNREACH: {
     meaning: "This machine has no route to that network.",
     advice: "Often IPv6 on a machine that has none: use the IPv4 address, or set a route.",

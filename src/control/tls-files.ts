@@ -97,6 +97,7 @@ export class TlsFiles {
     const identities: TlsIdentity[] = [];
     for (const [index, file] of tlsCert.entries()) {
       const keyFile = tlsKey[index] ?? "";
+      if (keyFile === "" && tlsKey.length > 0) continue; // told already: a key for each of them, or none
       const pair = await this.pairOf(file, keyFile);
       notes.take(null, pair, {
         certificate: "tls-cert",

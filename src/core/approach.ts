@@ -33,8 +33,8 @@ function tlvsOf({ sni, tls, tlvs }: Facts): ProxyTlv[] {
   if (tls !== null && tls.alpn !== "") own.push(textTlv(tlvType.alpn, tls.alpn));
   if (sni !== "") own.push(textTlv(tlvType.authority, sni));
   if (tls !== null) {
-    const { version, cipher, peerName: clientName, verified } = tls;
-    own.push(sslTlv({ version, cipher, clientName, verified }));
+    const { version, cipher, peerName: clientName, verified, resumed } = tls;
+    own.push(sslTlv({ version, cipher, clientName, verified, resumed }));
   }
   const ownTypes = new Set(own.map(({ type }) => type));
   return [...tlvs.filter(({ type }) => !ownTypes.has(type)), ...own];

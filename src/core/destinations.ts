@@ -5,7 +5,7 @@ import { assert } from "./assert.ts";
 import { State, type Board } from "./board.ts";
 import { Destination, type DestinationEvents, type DestinationPlan } from "./destination.ts";
 import type { DialAddress } from "./engine.ts";
-import { faultCodes } from "./fault.ts";
+import { placeOfFault } from "./fault.ts";
 import { Filing, type PolicyMaker } from "./filing.ts";
 import { never } from "./loop.ts";
 import type { Policy } from "./policy.ts";
@@ -243,8 +243,7 @@ export class Destinations {
   onFailure(destination: Destination, cause: string, nowMs: number, isTrial: boolean): void {
     const { board } = this;
     const { row } = destination;
-    const known = faultCodes.indexOf(cause);
-    board.lastFault[row] = known < 0 ? faultCodes.length - 1 : known;
+    board.lastFault[row] = placeOfFault(cause);
     const state = board.stateOf(row);
     // Connects that were under way when it went out say nothing new.
     if (state === State.out || state === State.trial || state === State.down) return;

@@ -44,5 +44,24 @@ export const faultCodes: readonly string[] = [
   "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
   "ERR_TLS_CERT_ALTNAME_INVALID",
+  "INVALID_PURPOSE",
+  "WRONG_VERSION_NUMBER",
+  "UNSUPPORTED_PROTOCOL",
+  "TLSV1_ALERT_PROTOCOL_VERSION",
+  "SSLV3_ALERT_HANDSHAKE_FAILURE",
+  "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+  "TLSV1_ALERT_UNRECOGNIZED_NAME",
+  "TLSV1_ALERT_UNKNOWN_CA",
+  "SSLV3_ALERT_BAD_CERTIFICATE",
+  "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+  "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+  "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
   "EUNKNOWN",
 ];
+
+/** Where the board holds a cause: one of OpenSSL's many that has no name here is a broken protocol. */
+export function placeOfFault(code: string): number {
+  const known = faultCodes.indexOf(code);
+  if (known >= 0) return known;
+  return faultCodes.indexOf(/^E[A-Z0-9]+$/.test(code) ? "EUNKNOWN" : "EPROTO");
+}

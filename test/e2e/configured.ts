@@ -69,6 +69,12 @@ export class Configured implements AsyncDisposable {
     return { status: answer.status, body: await answer.json() };
   }
 
+  /** The body of an answer as it comes, such as that of /metrics. */
+  async text(path: string): Promise<string> {
+    const answer = await fetch(`http://localhost${path}`, { unix: this.#socket, keepalive: false });
+    return answer.text();
+  }
+
   async status(): Promise<ProgramStatus> {
     return (await this.ask("GET", "/status")).body as ProgramStatus; // what this route answers
   }

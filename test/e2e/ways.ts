@@ -68,9 +68,9 @@ export interface Spawned extends Balancing {
 }
 
 export const byCommandLine = "by the command line";
-const byDescriptor = "in process, by descriptor";
+export const byDescriptor = "in process, by descriptor";
 export const portably = "in process, the portable way";
-const byThreads = "in three threads";
+export const byThreads = "in three threads";
 const byLibc = "over the libc engine";
 const byLibcThreads = "over the libc engine, in three threads";
 const spawnWays = { [byCommandLine]: [] } as const;
