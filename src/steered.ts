@@ -113,7 +113,7 @@ export class Steered {
       send: (command) => host.threads?.send(command),
       tell: (event) => host.tell(event),
     });
-    for (const stay of this.roster.serving) this.watchOver(stay);
+    this.watchOverAll();
   }
 
   /** For a thread that begins. */
@@ -198,7 +198,7 @@ export class Steered {
     roster.take(step, number);
     roster.setTls(read.tls);
     for (const stay of step.leaving) watch.set(stay.row, null, []);
-    for (const stay of roster.serving) this.watchOver(stay);
+    this.watchOverAll();
     const { done } = asking.ask({ kind: "change", ...this.present() });
     for (const stay of roster.serving) {
       const host = asked.has(stay) ? null : hostToResolve(stay.options);
@@ -301,6 +301,11 @@ export class Steered {
       loopsOf(each.name, fixedTargets(each), this.host.listening),
     );
     if (mistakes.length > 0) throw new OptionsError(mistakes);
+  }
+
+  private watchOverAll(): void {
+    for (const stay of this.roster.serving) this.watchOver(stay);
+    this.watch.sweep();
   }
 
   private watchOver(stay: Stay): void {

@@ -4,20 +4,25 @@ import { Health, type HealthPlan } from "./control/health.ts";
 import type { BalancerEvent } from "./control/hooks.ts";
 import type { DestinationOptions, Settings } from "./control/options.ts";
 import { bytesOf } from "./control/text.ts";
+import type { DestinationTls } from "./control/tls-files.ts";
 import { State, type Board } from "./core/board.ts";
+import type { Outward } from "./core/destination.ts";
 import type { DialAddress } from "./core/engine.ts";
 import { faultCodes } from "./core/fault.ts";
 import { EventLoop } from "./core/loop.ts";
 import { BunEngine } from "./engine/bun.ts";
 import type { Target } from "./engine/dial.ts";
 import type { Libc } from "./linux/libc.ts";
-import type { ThreadCommand } from "./thread-plan.ts";
 import { beginSlowStart, growSlowStart } from "./core/slow-start.ts";
+import { outwardPlanOf } from "./preface-plan.ts";
+import type { OutwardPlan, ThreadCommand } from "./thread-plan.ts";
+import { outwardOf, TlsSides } from "./thread-preface.ts";
 
 /** Steps of a slow start, and the shortest of them. */
 const growStepCount = 50;
 const growMsMin = 20;
 const httpPort = 80;
+const httpsPort = 443;
 
 export interface WatchHost {
   readonly board: Board;
@@ -29,6 +34,8 @@ export interface WatchHost {
 export interface WatchedRow {
   readonly generation: number;
   readonly options: DestinationOptions;
+  /** What its files hold; null = it speaks no TLS. */
+  readonly tls: DestinationTls | null;
 }
 
 interface Watched extends WatchedRow {
@@ -41,6 +48,7 @@ export class Watch {
   private settings: Settings;
   private readonly host: WatchHost;
   private readonly engine: BunEngine;
+  private readonly sides = new TlsSides();
   /** By row; null: the row is free, or its destination is not checked now. */
   private readonly rows: (Watched | null)[] = [];
   private readonly health: Health;
@@ -59,7 +67,7 @@ export class Watch {
       plans: [],
       addressesOf: (row) => this.rows[row]?.addresses ?? [],
       // Clients who connect to the destination's own port say nothing of another one.
-      provenAt: (row) => (this.isElsewhere(row) ? 0 : (board.provenAtMs[row] ?? 0)),
+      provenAt: (row) => (this.isRowElsewhere(row) ? 0 : (board.provenAtMs[row] ?? 0)),
       isWaited: () => board.total("queued") > 0,
       checkCountMax: Math.max(1, checkCountMax),
       events: {
@@ -83,14 +91,23 @@ export class Watch {
    */
   set(row: number, to: WatchedRow | null, targets: readonly Target[]): void {
     const before = this.rows[row] ?? null;
-    const plan = to === null ? null : healthPlan(to.options, this.settings);
-    const next = to && { ...to, key: JSON.stringify([to.options.healthPort, plan]) };
+    const words = to && outwardWords(to);
+    // Asked for at each call, or `sweep` would take it for one that nobody needs.
+    const outward = outwardOf(words, this.sides);
+    const plan = to && healthPlan(to.options, this.settings, outward);
+    const key = JSON.stringify([to?.options.healthPort, { ...plan, outward: words }]);
+    const next = to && { ...to, key };
     const isSame = before !== null && before.generation === next?.generation;
     this.rows[row] = next && { ...next, addresses: this.checked(next.options, targets) };
     if (isSame && before.key === next.key) return;
     this.health.set(row, plan, isSame);
     if (plan !== null && plan.intervalMs > 0) return;
     if (this.release(row) && to !== null) this.tellBack(row);
+  }
+
+  /** All rows have been set: what was made for TLS that none has asked for goes. */
+  sweep(): void {
+    this.sides.sweep();
   }
 
   /** It was under maintenance, and is new to its clients. */
@@ -182,14 +199,13 @@ export class Watch {
     const { board } = this.host;
     if (count < this.settings.healthRise || board.stateOf(row) !== State.out) return;
     const isReset = faultCodes[board.lastFault[row] ?? 0] === "ECONNRESET";
-    if (isReset || this.isElsewhere(row)) return;
+    if (isReset || this.isRowElsewhere(row)) return;
     if (board.changeState(row, State.out, State.trial)) this.host.send({ kind: "changed", row });
   }
 
-  /** Its checks go to another port than its clients. */
-  private isElsewhere(row: number): boolean {
-    const { healthPort = 0, address } = this.rows[row]?.options ?? {};
-    return healthPort !== 0 && address?.kind === "tcp" && address.port !== healthPort;
+  private isRowElsewhere(row: number): boolean {
+    const watched = this.rows[row] ?? null;
+    return watched !== null && isElsewhere(watched.options);
   }
 
   /** Where it is checked. */
@@ -207,7 +223,21 @@ export class Watch {
   }
 }
 
-function healthPlan(destination: DestinationOptions, settings: Settings): HealthPlan {
+/** Its checks go to another port than its clients. */
+function isElsewhere({ healthPort, address }: DestinationOptions): boolean {
+  return healthPort !== 0 && address.kind === "tcp" && address.port !== healthPort;
+}
+
+/** What its clients' connections begin with; another port is that of something else, which is asked in plain. */
+function outwardWords({ options, tls }: WatchedRow): OutwardPlan | null {
+  return isElsewhere(options) ? null : outwardPlanOf(options, tls);
+}
+
+function healthPlan(
+  destination: DestinationOptions,
+  settings: Settings,
+  outward: Outward | null,
+): HealthPlan {
   const { healthMs, healthSend, healthExpect, healthHttp } = destination;
   const bytes = (text: string): Uint8Array | null => (text === "" ? null : bytesOf(text));
   return {
@@ -218,15 +248,16 @@ function healthPlan(destination: DestinationOptions, settings: Settings): Health
     send: bytes(healthSend),
     expect: bytes(healthExpect),
     http: healthHttp === "" ? null : healthHttp,
-    host: hostOf(destination),
+    host: hostOf(destination, outward?.tls == null ? httpPort : httpsPort),
+    outward,
   };
 }
 
-/** Of the Host header: an IPv6 address in brackets, without its zone; a port that is not HTTP's. RFC 9110 §7.2. */
-function hostOf({ address, healthPort }: DestinationOptions): string {
+/** Of the Host header: an IPv6 address in brackets, without its zone; a port that is not the usual. RFC 9110 §7.2. */
+function hostOf({ address, healthPort }: DestinationOptions, usualPort: number): string {
   if (address.kind === "unix") return "localhost";
   const port = healthPort === 0 ? address.port : healthPort;
   const [ip = ""] = address.host.split("%");
   const host = ip.includes(":") ? `[${ip}]` : ip;
-  return port === httpPort ? host : `${host}:${port}`;
+  return port === usualPort ? host : `${host}:${port}`;
 }

@@ -1,14 +1,18 @@
 // One health check of one destination. It is polite, so that no server's log tells of it: it ends with a FIN, reads
-// what is still being said, and closes when the server has ended too. What a server can cost it is bounded.
+// what is still being said, and closes when the server has ended too. What a server can cost it is bounded. Who awaits a
+// PROXY header or TLS from its clients gets them from a check.
 //
 //   dial ──> connected ──> asked, answered ──> verdict, our FIN ──> the server's FIN: closed
 //     │  next address                                │ too much, too long: reset; closed where nothing was asked
+import { Approach } from "../core/approach.ts";
 import { assert } from "../core/assert.ts";
+import type { Outward } from "../core/destination.ts";
 import { connectedAlready } from "../core/engine.ts";
 import type { DialAddress, Engine, Socket, SocketEvents } from "../core/engine.ts";
 import { kindOfFault } from "../core/fault.ts";
 import { never, type Loop } from "../core/loop.ts";
 import { Expiring, type Sweep } from "../core/sweep.ts";
+import { writeLocalHeader } from "../wire/proxy-write.ts";
 import type { AnswerReader, Question } from "./answer.ts";
 
 /** A connect that is all that was asked stands so long before it is ended: who resets what it accepts shows by then. */
@@ -36,6 +40,8 @@ export interface CheckParts {
   readonly loop: Loop;
   readonly sweep: Sweep;
   readonly question: Question;
+  /** What comes before the question; null = nothing. */
+  readonly outward: Outward | null;
   /** Of the destination; at least one. */
   readonly addresses: readonly DialAddress[];
   /** The address to begin with. */
@@ -50,6 +56,9 @@ export class Check extends Expiring {
   addressIndex = 0;
   private readonly parts: CheckParts;
   private readonly reader: AnswerReader | null;
+  /** All that is said once it is connected: a header, unless that went before TLS, and the question in one write. */
+  private readonly words: Uint8Array | null;
+  private readonly header: Uint8Array | null;
   private readonly deadlineAt: number;
   /** When the next thing is due: another address, the end of the grace, the deadline, the end of the linger. */
   private dueAt = never;
@@ -58,6 +67,8 @@ export class Check extends Expiring {
   private dialCause = "";
   private localCause = "";
   private attempt: Attempt | null = null;
+  /** Towards the attempt being connected, where that takes a handshake. */
+  private approach: Approach | null = null;
   private sentSize = 0;
   private readSize = 0;
   private verdict: Verdict | null = null;
@@ -68,7 +79,14 @@ export class Check extends Expiring {
     super();
     assert(parts.addresses.length > 0, "check: nothing to dial");
     this.parts = parts;
-    this.reader = parts.question.reader?.() ?? null;
+    const { question, outward } = parts;
+    this.reader = question.reader?.() ?? null;
+    this.header = outward === null || outward.proxy === 0 ? null : writeLocalHeader(outward.proxy);
+    const isPlain = outward === null || outward.tls === null;
+    const header = isPlain ? this.header : null;
+    const { send } = question;
+    this.words =
+      header === null || send === null ? (header ?? send) : Buffer.concat([header, send]);
     this.deadlineAt = parts.loop.now() + parts.timeoutMs;
   }
 
@@ -88,7 +106,8 @@ export class Check extends Expiring {
       // Nothing was said that could be lost: a server that has not come to accept us yet sees a FIN.
       this.finish(this.asksNothing ? "close" : "reset");
     } else if (this.attempt?.connected !== true) {
-      this.dialCause = `no connection within ${this.timeText}`;
+      const what = this.approach?.connected === true ? "no TLS handshake" : "no connection";
+      this.dialCause = `${what} within ${this.timeText}`;
       this.drop();
       if (nowMs < this.deadlineAt) this.dialNext();
       else this.settle("failed", this.dialCause);
@@ -144,7 +163,7 @@ export class Check extends Expiring {
 
   /** Dials the addresses in turn, until one is under way; each has an equal share of the time that is left. */
   private dialNext(): void {
-    const { addresses, addressFirst, engine, loop } = this.parts;
+    const { addresses, addressFirst, engine } = this.parts;
     for (;;) {
       this.addressIndex = (addressFirst + this.triedCount) % addresses.length;
       const address = addresses[this.addressIndex];
@@ -152,19 +171,35 @@ export class Check extends Expiring {
       this.triedCount += 1;
       const attempt = new Attempt(this);
       this.attempt = attempt;
-      const code = engine.dial(address, attempt);
-      if (code === connectedAlready) return attempt.onConnected();
-      if (code === null) {
-        const nowMs = loop.now();
-        const shareCount = addresses.length - this.triedCount + 1;
-        return this.wait(nowMs + (this.deadlineAt - nowMs) / shareCount);
+      const events = this.approachTo(attempt);
+      const code = engine.dial(address, events);
+      if (code === connectedAlready) {
+        if (events !== attempt) this.waitForShare();
+        return events.onConnected();
       }
+      if (code === null) return this.waitForShare();
       attempt.closed = true;
       this.attempt = null;
       if (!this.mayDialNext(code)) return;
     }
     if (this.dialCause === "") this.settle("undecided", this.localCause);
     else this.settle("failed", this.dialCause);
+  }
+
+  /** @returns who is told of the dial: the attempt, or who shakes hands first. */
+  private approachTo(target: Attempt): SocketEvents {
+    const { outward, engine } = this.parts;
+    if (outward === null || outward.tls === null) return target;
+    const { tls, name } = outward;
+    const { header } = this;
+    this.approach = new Approach({ engine, target, header: () => header, tls, name, alpn: [] });
+    return this.approach;
+  }
+
+  private waitForShare(): void {
+    const nowMs = this.parts.loop.now();
+    const shareCount = this.parts.addresses.length - this.triedCount + 1;
+    this.wait(nowMs + (this.deadlineAt - nowMs) / shareCount);
   }
 
   /** Weighs a failed dial. @returns false when there is a verdict. */
@@ -179,10 +214,10 @@ export class Check extends Expiring {
   }
 
   private write(): void {
-    const { send } = this.parts.question;
+    const { words } = this;
     const socket = this.attempt?.socket ?? null;
-    if (send === null || socket === null) return;
-    const count = this.parts.engine.write(socket, send, this.sentSize);
+    if (words === null || socket === null) return;
+    const count = this.parts.engine.write(socket, words, this.sentSize);
     if (count >= 0) this.sentSize += count;
     else this.settleReset();
   }
@@ -243,7 +278,7 @@ export class Check extends Expiring {
 
   /** All is said, and no answer is waited for. */
   private get isSatisfied(): boolean {
-    return this.reader === null && this.sentSize === (this.parts.question.send?.length ?? 0);
+    return this.reader === null && this.sentSize === (this.words?.length ?? 0);
   }
 
   private get asksNothing(): boolean {

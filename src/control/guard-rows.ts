@@ -134,7 +134,7 @@ export const guardRows = [
     key: "healthPort",
     placeholder: "N",
     initial: "0",
-    help: "port of the checks; 0 = the destination's",
+    help: "port of the checks; another one gets no PROXY header and no TLS; 0 = the destination's",
     ...count(0, portMax),
   },
   {

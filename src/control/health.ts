@@ -5,6 +5,7 @@
 //     └──> waits for its place ──> checked ─────┼──> failed ──> `fall` in a row: fallen, checked less and less often
 //                                               └──> undecided: says nothing
 import { assert } from "../core/assert.ts";
+import type { Outward } from "../core/destination.ts";
 import type { DialAddress, Engine } from "../core/engine.ts";
 import { endOfTurn, never, type Alarm, type Loop } from "../core/loop.ts";
 import { Expiring, Sweep } from "../core/sweep.ts";
@@ -29,6 +30,8 @@ export interface HealthPlan extends Ask {
   readonly timeoutMs: number;
   readonly fall: number;
   readonly rise: number;
+  /** What a check says before it asks; null = nothing. */
+  readonly outward: Outward | null;
 }
 
 interface HealthEvents {
@@ -268,6 +271,7 @@ class Subject extends Expiring implements CheckEvents {
       loop,
       sweep,
       question: this.question,
+      outward: this.plan.outward,
       addresses,
       addressFirst: this.addressIndex,
       timeoutMs: this.plan.timeoutMs,

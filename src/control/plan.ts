@@ -165,11 +165,13 @@ function healthWords(options: Options): string {
 
 /** How a destination is checked, when it is not by a connect alone. */
 function checkWords(one: Options["destinations"][number], isUniform: boolean): string {
-  const { healthMs, healthHttp, healthSend, healthExpect, healthPort } = one;
+  const { healthMs, healthHttp, healthSend, healthExpect, healthPort, address } = one;
   if (healthMs === 0) return ", no checks";
   const kind =
     healthHttp !== "" ? ` GET ${healthHttp}` : healthSend + healthExpect !== "" ? " bytes" : "";
-  const port = healthPort === 0 ? "" : ` port ${healthPort}`;
+  const isElsewhere = healthPort !== 0 && address.kind === "tcp" && address.port !== healthPort;
+  const isPlain = isElsewhere && (one.tls || one.proxy !== "off");
+  const port = healthPort === 0 ? "" : ` port ${healthPort}${isPlain ? " in plain" : ""}`;
   const interval = isUniform ? "" : ` every ${formatDuration(healthMs)}`;
   const words = `${kind}${port}${interval}`;
   return words === "" ? "" : `, checked by${kind === "" ? " connect" : kind}${port}${interval}`;

@@ -60,7 +60,9 @@ export class Approach implements SecureEvents {
   private readonly parts: ApproachParts;
   /** What of the header is not out yet. */
   private rest: Uint8Array | null = null;
+  /** What comes from now on is the target's. */
   private isOver = false;
+  private hasFailed = false;
 
   constructor(parts: ApproachParts) {
     this.parts = parts;
@@ -68,15 +70,19 @@ export class Approach implements SecureEvents {
 
   /** Its socket is the target's, so that whoever ends the dial ends it. */
   get socket(): Socket | null {
-    return this.parts.target.socket;
+    return this.target.socket;
   }
 
   set socket(socket: Socket | null) {
-    this.parts.target.socket = socket;
+    this.target.socket = socket;
   }
 
   get closed(): boolean {
-    return this.parts.target.closed;
+    return this.hasFailed || this.target.closed;
+  }
+
+  get target(): SocketEvents {
+    return this.parts.target;
   }
 
   onConnected(): void {
@@ -86,7 +92,7 @@ export class Approach implements SecureEvents {
   }
 
   onWritable(): void {
-    if (this.isOver) this.parts.target.onWritable();
+    if (this.isOver) this.target.onWritable();
     else if (this.rest !== null) this.goOn();
   }
 
@@ -104,26 +110,26 @@ export class Approach implements SecureEvents {
 
   onDialFailed(code: string): void {
     this.isOver = true;
-    this.parts.target.onDialFailed(code);
+    this.target.onDialFailed(code);
   }
 
   onChunk(chunk: Uint8Array): void {
-    if (this.isOver) this.parts.target.onChunk(chunk);
+    if (this.isOver) this.target.onChunk(chunk);
     else this.fail(plainWords);
   }
 
   onEnd(): void {
-    if (this.isOver) this.parts.target.onEnd();
+    if (this.isOver) this.target.onEnd();
     else this.fail("ECONNRESET");
   }
 
   onClose(code: string | null): void {
-    if (this.isOver) this.parts.target.onClose(code);
+    if (this.isOver) this.target.onClose(code);
     else this.fail(code ?? "ECONNRESET");
   }
 
   onMoved(size: number): void {
-    this.parts.target.onMoved(size);
+    this.target.onMoved(size);
   }
 
   private goOn(): void {
@@ -141,8 +147,8 @@ export class Approach implements SecureEvents {
 
   private fail(code: string): void {
     if (this.isOver || this.closed) return;
-    this.isOver = true;
-    this.parts.engine.abort(this.parts.target);
-    this.parts.target.onDialFailed(code);
+    this.hasFailed = true; // first: the end of the socket may be told inside the call, and is not the target's affair
+    this.parts.engine.abort(this);
+    this.target.onDialFailed(code);
   }
 }

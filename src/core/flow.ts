@@ -113,6 +113,7 @@ export class Flow implements SocketEvents {
     this.isHeaderHeld = false;
     this.rest = rest.length === 0 ? null : rest;
     this.restFrom = 0;
+    if (this.rest === null) this.unpause();
   }
 
   /** Our socket has room: the opposite flow goes on. */

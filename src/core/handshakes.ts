@@ -7,7 +7,7 @@ interface Member {
 
 export class Handshakes<M extends Member = Member> {
   /** In progress in this thread at once. */
-  countMax: number;
+  private countMax: number;
   private readonly underWay = new Set<M>();
   /** Oldest first. */
   private readonly queue = new Set<M>();
@@ -23,7 +23,7 @@ export class Handshakes<M extends Member = Member> {
 
   /** @returns true when it is its turn; false: `secure` will be called, unless it leaves. */
   enter(member: M): boolean {
-    if (this.underWay.size >= this.countMax) {
+    if (this.underWay.size >= this.countMax || this.queue.size > 0) {
       this.queue.add(member);
       return false;
     }
@@ -36,6 +36,16 @@ export class Handshakes<M extends Member = Member> {
     this.queue.delete(member);
     if (!this.underWay.delete(member)) return;
     this.onCount(this.underWay.size);
+    this.serve();
+  }
+
+  /** When there may be more, those who wait begin at once. */
+  setCountMax(countMax: number): void {
+    this.countMax = countMax;
+    this.serve();
+  }
+
+  private serve(): void {
     if (this.isServing) return;
     this.isServing = true;
     try {

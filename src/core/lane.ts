@@ -17,9 +17,6 @@ import { Once, type Sweep } from "./sweep.ts";
 import { Tickets } from "./tickets.ts";
 import type { Waiting } from "./waiting.ts";
 
-/** Turns of the loop that a PROXY header waits for the client's first bytes: this one, and the next. */
-const headerTurnCount = 2;
-
 /** What the lanes of a plane have in common. */
 export interface LaneParts {
   readonly engine: Engine;
@@ -31,6 +28,7 @@ export interface LaneParts {
   readonly loop: Loop;
   readonly waiting: Waiting;
   readonly isStopping: () => boolean;
+  /** Somebody serves this lane, or may some day. */
   readonly isServed: (lane: number) => boolean;
   onLocalFault(code: string): void;
 }
@@ -43,9 +41,9 @@ export class Lane implements Room<Pair>, DialerHost {
   private readonly dialer: Dialer;
   /** When the slot that is being given on was freed; −1 outside of that. */
   private freedAt = -1;
-  /** With a header that waits for its client's first bytes. */
-  private readonly headers: Flow[] = [];
-  private headerTurns = 0;
+  /** With a header that waits for its client's first bytes: up to the end of this turn, or of the next. */
+  private headers: Flow[] = [];
+  private newHeaders: Flow[] = [];
   private readonly headerAlarm: Alarm;
 
   /** @param number its place among the board's lanes. */
@@ -225,19 +223,17 @@ export class Lane implements Room<Pair>, DialerHost {
     if (outward === null || outward.proxy === 0 || outward.tls !== null) return;
     const header = headerFor(pair, outward.proxy, this.parts.engine);
     if (!pair.up.setHeader(header)) return;
-    this.headers.push(pair.up);
-    if (this.headers.length === 1) this.armHeaders(headerTurnCount);
+    if (this.headers.length + this.newHeaders.length === 0) this.headerAlarm.set(endOfTurn);
+    this.newHeaders.push(pair.up);
   }
 
   /** A client's first bytes are there a turn after it was accepted, if it has sent them. */
-  private armHeaders(turnCount: number): void {
-    this.headerTurns = turnCount;
-    this.headerAlarm.set(endOfTurn);
-  }
-
   private onHeaderTurn(): void {
-    if (this.headerTurns > 1) return this.armHeaders(this.headerTurns - 1);
-    for (const flow of this.headers.splice(0)) flow.releaseHeader();
+    const { headers } = this;
+    this.headers = this.newHeaders;
+    this.newHeaders = [];
+    if (this.headers.length > 0) this.headerAlarm.set(endOfTurn);
+    for (const flow of headers) flow.releaseHeader();
   }
 
   private destinationOf(pair: Pair): Destination {

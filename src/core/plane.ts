@@ -1,13 +1,14 @@
 // The data plane of one thread: accept, read the start where that is asked for, hand to a lane, settle.
 // Origin: IAWLB §13 and §19, whose receiving loop and workers meet here in one place.
 import type { Admission } from "./admission.ts";
+import { Approach } from "./approach.ts";
 import { assert } from "./assert.ts";
 import { Place } from "./batch.ts";
 import type { Board } from "./board.ts";
 import type { Destinations } from "./destinations.ts";
 import { localFaultEpisodeMs } from "./dialer.ts";
 import type { Acceptor, Engine, Socket, SocketEvents } from "./engine.ts";
-import type { Flow } from "./flow.ts";
+import { Flow } from "./flow.ts";
 import { Handshakes } from "./handshakes.ts";
 import { Lane, type LaneParts } from "./lane.ts";
 import type { Limits } from "./limits.ts";
@@ -177,7 +178,8 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     this.onPrefaceOver(pair);
     this.pairs.add(pair);
     pair.lane = lane;
-    this.laneAt(lane).batch.add(pair);
+    if (this.isServed(lane)) this.laneAt(lane).batch.add(pair);
+    else pair.settle("no-route", "balancer");
   }
 
   private begin(pair: Pair, preface: Preface): void {
@@ -212,8 +214,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
   /** An exception of ours costs its own connection, and is told. */
   onFault(error: unknown, events: SocketEvents | null): void {
     this.events.onFault(error);
-    const pair = (events as Flow | null)?.pair; // every SocketEvents of this plane is a Flow
-    pair?.settle("error", "balancer");
+    pairOf(events)?.settle("error", "balancer");
   }
 
   // --- other threads (IAWLB §15)
@@ -315,7 +316,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     Object.assign(this.limits, to.limits);
     this.admission = to.admission;
     this.prefaceRules = to.preface ?? null;
-    this.handshakes.countMax = this.limits.handshakeCountMax;
+    this.handshakes.setCountMax(this.limits.handshakeCountMax);
     if (to.hashes && !this.hashes) {
       for (const pair of this.pairs) {
         pair.client = clientOf(pair, this.engine);
@@ -345,6 +346,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
   /** No more clients; those that wait are refused. Joined pairs and dials go on. */
   refuseNew(): void {
     this.stopping = true;
+    this.handshakes.setCountMax(0); // none begins in the place of one that is cut
     for (const lane of this.lanes) lane?.closeDialer();
     for (const pair of this.pairs) {
       const isArriving = pair.state === "waiting" || pair.state === "preface";
@@ -355,6 +357,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
   /** Cuts what is left. @returns how many pairs that were. */
   cut(reason: CloseReason): number {
     const count = this.pairs.size;
+    this.handshakes.setCountMax(0);
     for (const pair of this.pairs) pair.settle(reason, "balancer");
     for (const lane of this.lanes) {
       lane?.batch.close();
@@ -387,4 +390,10 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     const isJudged = this.admission !== null || this.prefaceRules !== null;
     return this.wantsRecords || this.hashes || isJudged;
   }
+}
+
+/** Whose socket it is; one that was opened ahead is nobody's yet. */
+function pairOf(events: SocketEvents | null): Pair | null {
+  if (events instanceof Flow || events instanceof Preface) return events.pair;
+  return events instanceof Approach ? pairOf(events.target) : null;
 }

@@ -7,7 +7,7 @@ import { ClientHelloReader, type ClientHello } from "../wire/client-hello.ts";
 import { readProxyHeader } from "../wire/proxy-protocol.ts";
 import type { AccessRules } from "./access.ts";
 import { readClient } from "./client.ts";
-import type { Engine, SecureEvents, Secured, Socket, TlsSide } from "./engine.ts";
+import type { Engine, SecureEvents, Secured, Socket, SocketEvents, TlsSide } from "./engine.ts";
 import { noFacts, type Facts } from "./facts.ts";
 import type { Handshakes } from "./handshakes.ts";
 import type { Pair } from "./pair.ts";
@@ -45,6 +45,8 @@ export interface PrefaceHost {
   onClientKnown(pair: Pair): CloseReason | null;
   /** It knows where it goes, and its bytes so far are in its flow. */
   onArrived(pair: Pair, lane: number): void;
+  /** An exception of ours, which costs this connection. */
+  onFault(error: unknown, events: SocketEvents): void;
 }
 
 const nothing = new Uint8Array(0);
@@ -55,7 +57,7 @@ export class Preface implements SecureEvents {
   readonly facts: Facts = noFacts();
   private readonly host: PrefaceHost;
   private readonly rules: PrefaceRules;
-  private readonly pair: Pair;
+  readonly pair: Pair;
   /** It has told where it goes. */
   hasArrived = false;
   private phase: "proxy" | "hello" | "queued" | "handshake" | "over";
@@ -162,7 +164,11 @@ export class Preface implements SecureEvents {
     this.phase = "handshake";
     const initial = this.bytes.subarray(this.from, this.size);
     const how = { isServer: true, initial, alpn: tls.alpn, name: "" };
-    this.host.engine.secure?.(this, this.side, how);
+    try {
+      this.host.engine.secure?.(this, this.side, how);
+    } catch (error) {
+      this.host.onFault(error, this); // not that of who has left and let us in
+    }
   }
 
   /** Its pair is over. */
@@ -202,13 +208,14 @@ export class Preface implements SecureEvents {
     const reading = this.reader.read(this.bytes.subarray(this.from), this.size - this.from);
     if (reading.kind === "more") return;
     if (reading.kind === "hello") return this.onHello(reading.hello);
-    const { routes, tls } = this.rules;
+    const { tls } = this.rules;
     if (reading.kind === "bad") {
       if (tls !== null) return this.refuse("tls-handshake", reading.fault);
       return this.choose(unreadable);
     }
     // What is not TLS is served by a route of its own, and where no TLS is asked for by the default one.
-    if (tls !== null && routes?.servesPlain !== true) return this.refuse("tls-handshake", "plain");
+    if (tls !== null && this.host.routes?.servesPlain !== true)
+      return this.refuse("tls-handshake", "plain");
     this.choose(null);
   }
 

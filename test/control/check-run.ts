@@ -2,6 +2,7 @@
 import { expect } from "bun:test";
 import { questionOf, type Ask } from "../../src/control/answer.ts";
 import { Check } from "../../src/control/check.ts";
+import type { Outward } from "../../src/core/destination.ts";
 import type { DialAddress, Engine } from "../../src/core/engine.ts";
 import { Sweep } from "../../src/core/sweep.ts";
 import { BunEngine } from "../../src/engine/bun.ts";
@@ -15,6 +16,7 @@ export const bytes = (text: string) => new TextEncoder().encode(text);
 export interface Asked extends Partial<Ask> {
   readonly timeoutMs?: number;
   readonly addressFirst?: number;
+  readonly outward?: Outward;
 }
 
 /** A check that has been started. Its timeout is an hour unless the test is about that. */
@@ -26,13 +28,14 @@ export class Run implements Disposable {
   readonly check: Check;
 
   constructor(engine: Engine, addresses: readonly DialAddress[], asked: Asked = {}) {
-    const { timeoutMs = 3_600_000, addressFirst = 0 } = asked;
+    const { timeoutMs = 3_600_000, addressFirst = 0, outward = null } = asked;
     const { loop, sweep, told } = this;
     this.check = new Check({
       engine,
       loop,
       sweep,
       question: questionOf({ ...nothing, ...asked }),
+      outward,
       addresses,
       addressFirst,
       timeoutMs,

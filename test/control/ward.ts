@@ -13,6 +13,7 @@ export const plain: HealthPlan = {
   expect: null,
   http: null,
   host: "",
+  outward: null,
 };
 
 /** Its servers end after our FIN. */

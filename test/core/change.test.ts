@@ -171,7 +171,7 @@ describe("change", () => {
 
 describe("change: a plane", () => {
   test("change: pairs of who leaves go on, who waits goes to who comes", () => {
-    using it = new FakePlane([{ slots: 1 }], {}, "pull", 1);
+    using it = new FakePlane([{ slots: 1 }], {}, "pull", { spareCount: 1 });
     const { client, server } = it.join();
     const waiting = it.accept();
     it.plane.pull();
@@ -206,7 +206,7 @@ describe("change: a plane", () => {
   });
 
   test("change: a dial to who leaves that fails goes to another", () => {
-    using it = new FakePlane([{}], {}, "pull", 1);
+    using it = new FakePlane([{}], {}, "pull", { spareCount: 1 });
     const client = it.accept();
     it.plane.pull();
     change(it, [{ isLeaving: true }, {}]);
@@ -221,7 +221,7 @@ describe("change: a plane", () => {
   });
 
   test("change: connections opened ahead follow what is wanted", async () => {
-    using it = new FakePlane([{ warm: 2 }], {}, "pull", 1);
+    using it = new FakePlane([{ warm: 2 }], {}, "pull", { spareCount: 1 });
     const settle = () => new Promise<void>((done) => setImmediate(done));
     await settle();
     expect(it.dialed).toEqual(["d0", "d0"]);
