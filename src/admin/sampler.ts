@@ -9,7 +9,7 @@ const sampleCountMax = 120;
 const keptRowCountMax = 24_000;
 /** While nobody listens, samples go on only where one takes less than this: not where destinations are many. */
 const idleCostMsMax = 2;
-/** The cheapest of so many counts: others may have had the core meanwhile. So many skipped ones later it is tried anew. */
+/** The cheapest of so many counts: others may have had the core. So many skipped ones later it is tried anew. */
 const costCountMax = 3;
 const skippedCountMax = 60;
 

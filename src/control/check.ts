@@ -1,6 +1,6 @@
 // One health check of one destination. It is polite, so that no server's log tells of it: it ends with a FIN, reads
-// what is still being said, and closes when the server has ended too. What a server can cost it is bounded. Who awaits a
-// PROXY header or TLS from its clients gets them from a check.
+// what is still being said, and closes when the server has ended too. What a server can cost it is bounded. Who awaits
+// a PROXY header or TLS from its clients gets them from a check.
 //
 //   dial ──> connected ──> asked, answered ──> verdict, our FIN ──> the server's FIN: closed
 //     │  next address                                │ too much, too long: reset; closed where nothing was asked

@@ -6,6 +6,7 @@ import { check, checkOptions } from "../../src/config/check.ts";
 import { readConfiguration } from "../../src/config/config.ts";
 import { printJson, printToml } from "../../src/config/print.ts";
 import { parseOptions, readOptions } from "../../src/control/options.ts";
+import { planText } from "../../src/control/plan.ts";
 import { certs, opensslMissing } from "../certs.ts";
 import { configurationOf, Files } from "./files.ts";
 
@@ -98,3 +99,17 @@ testTls(
     expect(strict.mistakes).toHaveLength(2);
   },
 );
+
+test("preface: a plan says when checks go to another port without what clients begin with", () => {
+  const line = "8080 3001,proxy=v2,health-port=9 3002,proxy=v2,health-port=3002 3003,health-port=9";
+  expect(
+    planText(parseOptions(line.split(" ")))
+      .trimEnd()
+      .split("\n")
+      .slice(-3),
+  ).toEqual([
+    "  3001  localhost:3001  no limit, weight 1, checked by connect port 9 in plain, PROXY v2",
+    "  3002  localhost:3002  no limit, weight 1, checked by connect port 3002, PROXY v2",
+    "  3003  localhost:3003  no limit, weight 1, checked by connect port 9",
+  ]);
+});

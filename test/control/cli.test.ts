@@ -123,17 +123,6 @@ describe("check", () => {
     ]);
   });
 
-  test("cli: check says when checks go to another port without what clients begin with", async () => {
-    const line =
-      "check 8080 3001,proxy=v2,health-port=9 3002,proxy=v2,health-port=3002 3003,health-port=9";
-    const { stdout } = await run(...line.split(" "));
-    expect(linesOf(stdout).slice(-3)).toEqual([
-      "  3001  localhost:3001  no limit, weight 1, checked by connect port 9 in plain, PROXY v2",
-      "  3002  localhost:3002  no limit, weight 1, checked by connect port 3002, PROXY v2",
-      "  3003  localhost:3003  no limit, weight 1, checked by connect port 9",
-    ]);
-  });
-
   test("cli: check --json says the same for programs", async () => {
     const line = "check 8080 --json 3001,slots=2 --policy hash";
     const { code, stdout } = await run(...line.split(" "));

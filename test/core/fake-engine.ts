@@ -1,5 +1,5 @@
-// An engine for tests of the core, whose sockets do what the test says. It is strict: it throws when the core does what no
-// real socket would bear.
+// An engine for tests of the core, whose sockets do what the test says. It is strict: it throws when the core does what
+// no real socket would bear.
 import { connectedAlready } from "../../src/core/engine.ts";
 import type {
   DialAddress,
