@@ -4,10 +4,10 @@ import { readProxyHeader, type ProxyHeader } from "../../src/wire/proxy-protocol
 import { client, until, type Peer, type Server } from "../net.ts";
 import type { Place } from "../raw.ts";
 import { ipv4, ipv6, unix, v2 } from "../wire/proxy-vectors.ts";
-import { portably, waysInProcess, type Balancing, type Ended } from "./ways.ts";
+import { allWaysInProcess, chosen, portably, type Balancing, type Ended } from "./ways.ts";
 
 /** Each engine, with one thread and with three; how it dials has nothing to do with how a connection begins. */
-export const prefaceWays = waysInProcess.filter((way) => way !== portably);
+export const prefaceWays = chosen(allWaysInProcess.filter((way) => way !== portably));
 
 /** Everybody on loopback begins with a header, in either version. */
 export const trusting = ["--proxy-in", "v1,v2", "--proxy-from", "127.0.0.0/8"] as const;

@@ -86,11 +86,11 @@ describe("threads: limits over all of them", () => {
     for (let round = 1; round <= rounds; round++) {
       const peers = await crowd(balancer, 50);
       const { status } = balancer;
-      const counts = () => ({ refused: status().closed["connection-limit"], open: status().open });
       // A thread counts one by one that a client has come, is open, and was refused.
-      const judgedCount = () => counts().open + counts().refused - 30 * (round - 1);
-      await until(() => judgedCount() === 50 && status().accepted === 50 * round, "all are judged");
-      expect(counts()).toEqual({ refused: 30 * round, open: 20 });
+      await until(() => {
+        const { accepted, open, closed } = status();
+        return accepted === 50 * round && open === 20 && closed["connection-limit"] === 30 * round;
+      }, "20 are open, 30 refused");
       await until(() => peers.filter((peer) => peer.over).length === 30, "30 resets");
       const open = peers.filter((peer) => !peer.over);
       for (const peer of open) peer.send("hello");

@@ -2,6 +2,7 @@
 // or the portable way. All take the same arguments and tell the same of every connection that has ended.
 
 import { expect } from "bun:test";
+import { basename } from "node:path";
 import { balance, type Balancer, type BalancerEvent, type Status } from "../../src/balancer.ts";
 import type { AccessRecord } from "../../src/control/access-log.ts";
 import { parseOptions } from "../../src/control/options.ts";
@@ -83,7 +84,20 @@ const embedWays = {
 } as const;
 type WayInProcess = keyof typeof embedWays;
 export type Way = keyof typeof spawnWays | WayInProcess;
-export const waysInProcess = Object.keys(embedWays) as readonly WayInProcess[]; // its own keys
+export const allWaysInProcess = Object.keys(embedWays) as readonly WayInProcess[]; // its own keys
+
+/** `npm run ways`: every case in every way. */
+const runsAll = process.env["IAWLB_WAYS"] === "all";
+
+/** Under `npm test` a file has the first of its ways and one more, by its name; `npm run ways` has all of them. */
+export function chosen<W extends Way>(all: readonly W[]): readonly W[] {
+  const others = all.slice(1);
+  if (runsAll || others.length < 2) return all;
+  const turn = Number(Bun.hash(basename(Bun.main)) % BigInt(others.length));
+  return [...all.slice(0, 1), ...others.slice(turn, turn + 1)];
+}
+
+export const waysInProcess = chosen(allWaysInProcess);
 export const ways: readonly Way[] = [byCommandLine, ...waysInProcess];
 
 /** It shares this thread, so that it does nothing before this turn is over. */

@@ -2,7 +2,15 @@
 // (HAProxy ddab05b9: one thread took from the queue for all the others, 500,000 rounds, and never came back).
 
 import { describe, expect, test } from "bun:test";
-import { boardOf, embed, isInThisThread, waysInProcess, type InProcess } from "../e2e/ways.ts";
+import {
+  allWaysInProcess,
+  boardOf,
+  chosen,
+  embed,
+  isInThisThread,
+  type InProcess,
+  waysInProcess,
+} from "../e2e/ways.ts";
 import { echoServer, seeded, until, type ClientOptions, type Peer } from "../net.ts";
 import { Destination } from "./destination.ts";
 import { asks, expectHistory } from "./scene.ts";
@@ -19,7 +27,7 @@ async function crowd(balancer: InProcess): Promise<Peer[]> {
   return peers;
 }
 
-describe.each(waysInProcess.filter(isInThisThread))("queue: bounded, %s", (way) => {
+describe.each(chosen(allWaysInProcess.filter(isInThisThread)))("queue: bounded, %s", (way) => {
   test("queue: 2,000 wait, their destination is back, not all are served in one turn (HAProxy ddab05b9)", async () => {
     using destination = new Destination("d", 0, seeded());
     await using balancer = await embed(["--queue-timeout", "0", destination.place], way);

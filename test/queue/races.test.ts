@@ -3,12 +3,14 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  allWaysInProcess,
   byCommandLine,
+  chosen,
   embed,
   isOneThread,
   start,
-  waysInProcess,
   type Balancing,
+  waysInProcess,
 } from "../e2e/ways.ts";
 import { seeded, until, withSeed, type Peer } from "../net.ts";
 import { Destination } from "./destination.ts";
@@ -106,31 +108,36 @@ describe.each(waysInProcess)("queue: races, %s", (way) => {
     }));
 });
 
-describe.each(waysInProcess.filter((way) => !isOneThread(way)))("queue: dequeue, %s", (way) => {
-  test("queue: several threads take from it at once, nobody twice (HAProxy 99f5be56, 87154e30)", async () => {
-    const slotsEach = 2;
-    const destinations = ["a", "b", "c"].map((name) => new Destination(name, slotsEach, seeded()));
-    const places = destinations.map(({ place }) => place);
-    await using balancer = await embed([...forEver, ...places], way);
-    const heldCount = () => destinations.reduce((sum, each) => sum + each.heldCount, 0);
-    const { status } = balancer;
-    // Until each thread has clients, for who accepts is the kernel's choice.
-    const peers: Peer[] = [];
-    const isOneIdle = () => status().threads.some(({ open }) => open < slotsEach);
-    while (peers.length < 180 || (peers.length < 2_000 && isOneIdle())) {
-      peers.push(await asks(balancer, "w"));
-    }
-    const slots = slotsEach * destinations.length;
-    for (let left = peers.length; left > 0; left -= slots) {
-      const expected = Math.min(left, slots);
-      await until(() => heldCount() === expected, `${expected} are served, ${left} are left`);
-      await until(() => status().queue.waiting === left - expected, "the others wait");
-      for (const each of destinations) each.letGo("finish"); // in all threads at once
-    }
-    await until(() => peers.every((peer) => peer.over), "all answers");
-    const servedCount = destinations.reduce((sum, each) => sum + each.servedCount, 0);
-    expect(servedCount).toBe(peers.length);
-    await expectHistory(way, balancer, peers.length, destinations);
-    for (const each of destinations) each[Symbol.dispose]();
-  });
-});
+describe.each(chosen(allWaysInProcess.filter((way) => !isOneThread(way))))(
+  "queue: dequeue, %s",
+  (way) => {
+    test("queue: several threads take from it at once, nobody twice (HAProxy 99f5be56, 87154e30)", async () => {
+      const slotsEach = 2;
+      const destinations = ["a", "b", "c"].map(
+        (name) => new Destination(name, slotsEach, seeded()),
+      );
+      const places = destinations.map(({ place }) => place);
+      await using balancer = await embed([...forEver, ...places], way);
+      const heldCount = () => destinations.reduce((sum, each) => sum + each.heldCount, 0);
+      const { status } = balancer;
+      // Until each thread has clients, for who accepts is the kernel's choice.
+      const peers: Peer[] = [];
+      const isOneIdle = () => status().threads.some(({ open }) => open < slotsEach);
+      while (peers.length < 180 || (peers.length < 2_000 && isOneIdle())) {
+        peers.push(await asks(balancer, "w"));
+      }
+      const slots = slotsEach * destinations.length;
+      for (let left = peers.length; left > 0; left -= slots) {
+        const expected = Math.min(left, slots);
+        await until(() => heldCount() === expected, `${expected} are served, ${left} are left`);
+        await until(() => status().queue.waiting === left - expected, "the others wait");
+        for (const each of destinations) each.letGo("finish"); // in all threads at once
+      }
+      await until(() => peers.every((peer) => peer.over), "all answers");
+      const servedCount = destinations.reduce((sum, each) => sum + each.servedCount, 0);
+      expect(servedCount).toBe(peers.length);
+      await expectHistory(way, balancer, peers.length, destinations);
+      for (const each of destinations) each[Symbol.dispose]();
+    });
+  },
+);
