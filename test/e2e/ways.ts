@@ -87,12 +87,12 @@ export type Way = keyof typeof spawnWays | WayInProcess;
 export const allWaysInProcess = Object.keys(embedWays) as readonly WayInProcess[]; // its own keys
 
 /** `npm run ways`: every case in every way. */
-const runsAll = process.env["IAWLB_WAYS"] === "all";
+export const runsAllWays = process.env["IAWLB_WAYS"] === "all";
 
 /** Under `npm test` a file has the first of its ways and one more, by its name; `npm run ways` has all of them. */
 export function chosen<W extends Way>(all: readonly W[]): readonly W[] {
   const others = all.slice(1);
-  if (runsAll || others.length < 2) return all;
+  if (runsAllWays || others.length < 2) return all;
   const turn = Number(Bun.hash(basename(Bun.main)) % BigInt(others.length));
   return [...all.slice(0, 1), ...others.slice(turn, turn + 1)];
 }
