@@ -38,14 +38,15 @@ export class Fleet {
 
   /** Those of the first lane, which is always there. */
   addFirst(rows: Rows, settings: Settings): Destinations {
-    return this.add(0, rows, settings);
+    return this.add(0, rows, settings, this.plansOf(rows));
   }
 
   /** A lane stays once it is there: who leaves it may be followed by others. */
   addLanes(plane: Plane, rows: Rows, settings: Settings): void {
-    for (const lane of new Set(rows.map((row) => row?.lane ?? 0))) {
-      if (this.lanes[lane] === undefined) plane.addLane(lane, this.add(lane, rows, settings));
-    }
+    const wanted = new Set(rows.map((row) => row?.lane ?? 0));
+    const missing = [...wanted].filter((lane) => this.lanes[lane] === undefined);
+    const plans = missing.length === 0 ? [] : this.plansOf(rows); // once: keys and certificates are compared for it
+    for (const lane of missing) plane.addLane(lane, this.add(lane, rows, settings, plans));
     const serving = rows.filter((row) => row?.isLeaving === false);
     this.served = new Set(serving.map((row) => row?.lane ?? 0));
   }
@@ -91,11 +92,11 @@ export class Fleet {
     for (const each of this.lanes) each?.forget(row);
   }
 
-  private add(lane: number, rows: Rows, settings: Settings): Destinations {
+  private add(lane: number, rows: Rows, settings: Settings, plans: Plans): Destinations {
     assert(this.lanes[lane] === undefined, "fleet: a lane twice");
     const { board, thread, sweep, tell } = this.parts;
     const destinations = new Destinations(
-      ofLane(this.plansOf(rows), rows, lane),
+      ofLane(plans, rows, lane),
       board,
       thread,
       makerOf(settings),

@@ -9,6 +9,7 @@ import { routeKeyOf } from "./control/routes.ts";
 import type { Mode, Modes } from "./control/steering.ts";
 import type { DestinationTls, TlsMaterial } from "./control/tls-files.ts";
 import { noTls } from "./control/tls-need.ts";
+import { assert } from "./core/assert.ts";
 import type { Board } from "./core/board.ts";
 import type { Target } from "./engine/dial.ts";
 import { LaneNumbers } from "./lanes.ts";
@@ -191,6 +192,7 @@ export class Roster {
       if (stay === null) return null;
       const { generation, targets, isLeaving, lane } = stay;
       const { name, backup, warm } = stay.options;
+      assert(!stay.options.tls || stay.tls !== null, "roster: TLS without what it takes"); // never in plain instead
       const outward = outwardPlanOf(stay.options, stay.tls);
       return { generation, name, backup, warm, targets, isLeaving, lane, outward };
     });

@@ -274,6 +274,7 @@ export class Steered {
     const areSharedAnew = sharersOf(beside) !== sharersOf(this.beside);
     const { connectionCountMax } = takesAll && this.takesAll && !areSharedAnew ? before : limits;
     const resolved = { ...wanted, connectionCountMax };
+    refuseLackingEngine(withKept(before, resolved));
     refuseBadTls(resolved, tls);
     const usedBy = (name: string) =>
       roster.allNamed(name).reduce((sum, { row }) => sum + (host.board.used[row] ?? 0), 0);
@@ -331,6 +332,14 @@ export class Steered {
   private warn(message: string): void {
     this.host.tell({ kind: "warning", message });
   }
+}
+
+/** The engine that is asked for beside TLS is perhaps not the one that runs. @throws OptionsError */
+function refuseLackingEngine(next: Options): void {
+  if (next.engine !== "libc" || !wantsTls(next)) return;
+  const message = "--engine: TLS takes the bun engine, and this process runs by libc";
+  const hint = "a new process has it: iawlb upgrade";
+  throw new OptionsError([{ code: "bad-value", argument: "--engine", message, hint }]);
 }
 
 /** @returns the mistake that a destination is one that we listen on. */

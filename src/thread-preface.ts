@@ -20,21 +20,41 @@ import type { OutwardPlan, PrefacePlan } from "./thread-plan.ts";
 export class TlsSides {
   private sides = new Map<string, TlsSide>();
   private wanted = new Map<string, TlsSide>();
+  /** Numbers of the texts that sides are made of: hundreds of them share authorities, which are large. */
+  private texts = new Map<string, number>();
+  private wantedTexts = new Map<string, number>();
+  private lastText = 0;
 
   /** @throws what OpenSSL says of material that it refuses. */
   server(parts: TlsServerParts): TlsSide {
-    return this.side(`server ${JSON.stringify(parts)}`, () => tlsServer(parts));
+    return this.side(this.keyOf("server", parts), () => tlsServer(parts));
   }
 
   /** @throws what OpenSSL says of material that it refuses. */
   client(parts: TlsClientParts): TlsSide {
-    return this.side(`client ${JSON.stringify(parts)}`, () => tlsClient(parts));
+    return this.side(this.keyOf("client", parts), () => tlsClient(parts));
   }
 
   /** What was asked for since the last call is all that is needed. */
   sweep(): void {
     this.sides = this.wanted;
     this.wanted = new Map();
+    this.texts = this.wantedTexts;
+    this.wantedTexts = new Map();
+  }
+
+  /** The same for the same material. */
+  private keyOf(kind: string, parts: TlsServerParts | TlsClientParts): string {
+    const words = Object.entries(parts).map(([name, part]: readonly [string, string | boolean]) => {
+      return `${name}=${typeof part === "string" ? this.numberOf(part) : part}`;
+    });
+    return `${kind} ${words.toSorted().join(" ")}`;
+  }
+
+  private numberOf(text: string): number {
+    const number = this.wantedTexts.get(text) ?? this.texts.get(text) ?? (this.lastText += 1);
+    this.wantedTexts.set(text, number);
+    return number;
   }
 
   private side(key: string, make: () => TlsSide): TlsSide {

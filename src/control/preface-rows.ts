@@ -155,7 +155,7 @@ export const prefaceRows = [
     name: "tls-handshakes-max",
     key: "handshakeCountMax",
     placeholder: "N",
-    initial: "1000",
+    initial: "10000",
     help: "TLS handshakes in progress at once; more wait",
     ...count(1, countMax),
   },

@@ -2,7 +2,7 @@
 
 import type { Change } from "./changes.ts";
 import type { Options } from "./options.ts";
-import type { TlsIdentity, TlsMaterial } from "./tls-files.ts";
+import type { DestinationTls, TlsIdentity, TlsMaterial } from "./tls-files.ts";
 import { filesKeyOf } from "./tls-need.ts";
 import { dayOf } from "./value.ts";
 
@@ -28,16 +28,20 @@ export function tlsChangesOf(before: Holding, after: Holding): readonly Change[]
     const texts = [before.tls.clientCa, after.tls.clientCa].map(markOf);
     add(`tls-client-ca ${after.options.tlsClientCa}`, texts[0] ?? "", texts[1] ?? "");
   }
-  const files = new Map<string, string>();
+  const files = new Map<string, DestinationTls>();
   const named = ({ options, tls }: Holding) =>
     options.destinations.flatMap((each, row) => {
       const own = tls.destinations[row] ?? null;
       if (own === null) return [];
-      return [[each.name, filesKeyOf(each), markOf(own.ca + own.cert + own.key)] as const];
+      return [[each.name, `${each.name}\0${filesKeyOf(each)}`, own] as const];
     });
-  for (const [name, key, mark] of named(before)) files.set(`${name}\0${key}`, mark);
-  for (const [name, key, mark] of named(after)) {
-    add(`destination ${name}: TLS files`, files.get(`${name}\0${key}`) ?? mark, mark);
+  for (const [, key, own] of named(before)) files.set(key, own);
+  for (const [name, key, own] of named(after)) {
+    const old = files.get(key) ?? own;
+    // Marks take a while where hundreds share large authorities: only of those that differ.
+    if (old.ca === own.ca && old.cert === own.cert && old.key === own.key) continue;
+    const [from, to] = [old, own].map((each) => markOf(each.ca + each.cert + each.key));
+    add(`destination ${name}: TLS files`, from ?? "", to ?? "");
   }
   return changes;
 }

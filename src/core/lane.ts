@@ -10,6 +10,7 @@ import { Dialer, type DialerHost } from "./dialer.ts";
 import type { Engine } from "./engine.ts";
 import type { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
+import { clientOf } from "./live.ts";
 import { endOfTurn, type Alarm, type Loop } from "./loop.ts";
 import type { ThreadNumbers } from "./numbers.ts";
 import type { Pair } from "./pair.ts";
@@ -77,7 +78,8 @@ export class Lane implements Room<Pair>, DialerHost {
     pair.destination = destination;
     pair.holdsSlot = true;
     pair.onTrial = this.destinations.onTrial(destination);
-    if (!this.dialer.start(pair, destination, nowMs)) this.giveBack(pair, nowMs);
+    if (this.isUnknown(pair, destination)) pair.settle("client-left", "client");
+    else if (!this.dialer.start(pair, destination, nowMs)) this.giveBack(pair, nowMs);
     this.freedAt = -1; // what else is placed now was not handed on
   }
 
@@ -216,6 +218,13 @@ export class Lane implements Room<Pair>, DialerHost {
   /** Opens nothing ahead any more. */
   closeDialer(): void {
     this.dialer.close();
+  }
+
+  /** It has gone, and its destination is to be told who it was: a header without it would vouch for it as for us. */
+  private isUnknown(pair: Pair, { outward }: Destination): boolean {
+    if (outward === null || outward.proxy === 0) return false;
+    pair.client = clientOf(pair, this.parts.engine);
+    return pair.client === "";
   }
 
   /** A client that speaks first has its bytes in one write with the header; one that does not holds it up hardly. */

@@ -149,7 +149,9 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     this.pairs.add(pair);
     const preface = this.prefaceRules === null ? null : new Preface(this, this.prefaceRules, pair);
     const refusal = this.refusalOf(pair, preface, this.board.addTotal("open", 1));
+    const isGone = this.isJudged && pair.client === ""; // reset already: nobody can say who has sent its bytes
     if (refusal !== null) pair.settle(refusal, "balancer");
+    else if (isGone) pair.settle("client-left", "client");
     else if (preface !== null) this.begin(pair, preface);
     else this.first.batch.add(pair);
     if (pair.settled) return null;
@@ -162,7 +164,7 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
     if (this.hashes) pair.key = keyOfClient(pair.client);
     const { admission } = this;
     if (admission === null) return null;
-    return admission.isDenied(pair) ? "denied" : admission.enter(pair, pair.acceptedAt);
+    return admission.isDenied(pair) ? "denied" : admission.enter(pair, this.loop.now());
   }
 
   /** Routes may have changed since it was accepted: those of now count, for others lead to lanes that are left. */
@@ -387,8 +389,12 @@ export class Plane implements Acceptor, PairHost, PrefaceHost {
   }
 
   private needsClient(): boolean {
-    const isJudged = this.admission !== null || this.prefaceRules !== null;
-    return this.wantsRecords || this.hashes || isJudged;
+    return this.wantsRecords || this.hashes || this.isJudged;
+  }
+
+  /** What a client may do depends on its address. */
+  private get isJudged(): boolean {
+    return this.admission !== null || this.prefaceRules !== null;
   }
 }
 

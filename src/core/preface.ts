@@ -3,7 +3,7 @@
 //
 //   accept ──> PROXY header ──────> ClientHello ───> handshake ──> a lane, with the bytes that are the client's
 //              (of --proxy-from)    (routes, TLS)    (TLS)
-import { ClientHelloReader, type ClientHello } from "../wire/client-hello.ts";
+import { ClientHelloReader, helloSizeMax, type ClientHello } from "../wire/client-hello.ts";
 import { readProxyHeader } from "../wire/proxy-protocol.ts";
 import type { AccessRules } from "./access.ts";
 import { readClient } from "./client.ts";
@@ -14,8 +14,8 @@ import type { Pair } from "./pair.ts";
 import type { CloseReason } from "./reason.ts";
 import type { Routes } from "./routes.ts";
 
-/** What a client may send ahead while its handshake waits for its turn. */
-const earlySizeMax = 128 * 1024;
+/** What a client may have sent while its handshake waits for its turn: its hello, and hardly more than that. */
+const earlySizeMax: number = helloSizeMax + 16 * 1024;
 
 /** What a listener reads before it chooses. */
 export interface PrefaceRules {
@@ -93,8 +93,10 @@ export class Preface implements SecureEvents {
   get isFromProxy(): boolean {
     const { proxy } = this.rules;
     if (proxy === null) return false;
-    const family = readClient(this.pair.client, words);
-    return family === 0 || proxy.from.allows(family, words);
+    const { client } = this.pair;
+    const family = readClient(client, words);
+    if (family === 0) return client !== ""; // gone: its address is not known
+    return proxy.from.allows(family, words);
   }
 
   get refusesOthers(): boolean {
@@ -112,7 +114,7 @@ export class Preface implements SecureEvents {
     this.append(chunk);
     if (this.phase === "proxy") this.readProxy();
     if (this.phase === "hello") this.readHello();
-    if (this.phase === "queued" && this.size > earlySizeMax)
+    if (this.phase === "queued" && this.size - this.from > earlySizeMax)
       this.refuse("tls-handshake", "too-long");
   }
 

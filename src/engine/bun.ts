@@ -143,12 +143,22 @@ export class BunEngine implements Engine {
 
   remote(socket: Socket): string {
     const { remoteAddress, remotePort } = native(socket);
-    return addressOf(remoteAddress, remotePort);
+    return remoteAddress === undefined
+      ? this.namelessOf(socket)
+      : addressOf(remoteAddress, remotePort);
   }
 
   local(socket: Socket): string {
     const { localAddress, localPort } = native(socket);
-    return addressOf(localAddress, localPort);
+    return localAddress === undefined
+      ? this.namelessOf(socket)
+      : addressOf(localAddress, localPort);
+  }
+
+  /** A unix socket has no address at either end; one whose peer has gone still knows its own end. */
+  private namelessOf(socket: Socket): string {
+    const { localAddress, readyState } = native(socket);
+    return localAddress === undefined && readyState === 1 ? "unix:" : "";
   }
 
   /** The handlers of a listener's sockets. */

@@ -246,6 +246,7 @@ describe.each(ways)("check by TLS, %s", (_, c) => {
     expect(await it.verdict(0)).toBe("passed");
     await it.over();
     expect(server.heard[0]).toStartWith("GET /up HTTP/1.1\r\n");
+    await until(() => server.heard.length > 1, "its end");
     expect(server.heard.slice(1)).toEqual(["end"]);
   });
 
