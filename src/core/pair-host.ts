@@ -1,4 +1,4 @@
-// What a pair asks for and tells: the plane it lives in.
+// What a pair asks for and tells, the plane it lives in; and what the plane tells in turn.
 import type { Engine } from "./engine.ts";
 import type { Flow } from "./flow.ts";
 import type { Limits } from "./limits.ts";
@@ -25,4 +25,17 @@ export interface PairHost {
   onQuiet(pair: Pair, nowMs: number): CloseReason | number;
   /** Files the next look at a pair, unless an earlier one is filed. */
   watch(pair: Pair, atMs: number): void;
+}
+
+export interface PlaneEvents {
+  /** A connection has ended; `pair` is not used afterwards. */
+  onSettled: ((pair: Pair) => void) | null;
+  /** The queue has become full, or has room again. */
+  onQueueFull(full: boolean): void;
+  /** Clients are refused for `limits.connectionCountMax`; told once per episode. */
+  onConnectionLimit(): void;
+  /** A fault of our own keeps clients waiting; told once per episode. */
+  onLocalFault(code: string): void;
+  /** An exception in a handler of ours. */
+  onFault(error: unknown): void;
 }

@@ -15,7 +15,7 @@ import type { Limits } from "./limits.ts";
 import { clientOf, lookAnew, Retiring } from "./live.ts";
 import type { Loop } from "./loop.ts";
 import type { ThreadNumbers } from "./numbers.ts";
-import type { PairHost } from "./pair-host.ts";
+import type { PairHost, PlaneEvents } from "./pair-host.ts";
 import { Pair } from "./pair.ts";
 import { keyOfClient } from "./policy.ts";
 import { Preface, type PrefaceHost, type PrefaceRules } from "./preface.ts";
@@ -23,19 +23,6 @@ import type { CloseReason } from "./reason.ts";
 import type { Routes } from "./routes.ts";
 import type { Sweep } from "./sweep.ts";
 import { Waiting } from "./waiting.ts";
-
-export interface PlaneEvents {
-  /** A connection has ended; `pair` is not used afterwards. */
-  onSettled: ((pair: Pair) => void) | null;
-  /** The queue has become full, or has room again. */
-  onQueueFull(full: boolean): void;
-  /** Clients are refused for `limits.connectionCountMax`; told once per episode. */
-  onConnectionLimit(): void;
-  /** A fault of our own keeps clients waiting; told once per episode. */
-  onLocalFault(code: string): void;
-  /** An exception in a handler of ours. */
-  onFault(error: unknown): void;
-}
 
 export class Plane implements Acceptor, PairHost, PrefaceHost {
   readonly engine: Engine;

@@ -265,7 +265,7 @@ test("preface: check says what was asked for, and nothing of what was not", () =
   expect(bare.filter((line) => /^(proxy|tls|routes|preface)/.test(line))).toEqual([]);
   expect(lines.filter((line) => !bare.includes(line))).toEqual([
     "proxy in      v1 or v2 from 1 network; others are served by their own address",
-    "tls           1 certificate, version 1.2 or later, ALPN h2, client certificate required, 1000 handshakes at once",
+    "tls           1 certificate, version 1.2 or later, ALPN h2, client certificate required, 10000 handshakes at once",
     "routes        2 by what the client asks for; all others have the default",
     "preface       5s at most from accept on",
     "destinations  3",
