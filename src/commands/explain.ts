@@ -8,6 +8,7 @@ const titles: Readonly<Record<Explanation["kind"], string>> = {
   reason: "Why a connection ended: reason in its access line",
   state: "Who ended it, and when: state in its access line",
   destination: "States of a destination",
+  preface: "What was wrong with how a client began: fault in its access line",
   fault: "Why a connect failed: lastFault, checkFault, and causes in the log",
 };
 

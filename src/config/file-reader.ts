@@ -81,7 +81,10 @@ class FileReader implements FileWalk {
     const keys = this.keysOf(tree, "");
     const list = take(keys, "listener");
     take(keys, "$schema"); // of editors
-    const own = ["listen", "destinations", "name", "route"].filter((key) => keys.has(key));
+    const own = ["listen", "destinations", "name", "route"].flatMap((name) => {
+      const spot = keys.get(name);
+      return spot === undefined ? [] : [{ name, spot }];
+    });
     const short = this.listenerParts(keys, "", tree);
     const top = this.layerOf(keys, topRows, "");
     this.refuseRest(keys, [...topRows.map(({ name }) => name), ...placeKeys, "listener"], "");
@@ -93,8 +96,13 @@ class FileReader implements FileWalk {
     }
     const [first] = own;
     if (first !== undefined) {
+      const { name, spot } = first;
       const problem = "stands beside [[listener]]";
-      this.note(list, first, bad("unknown-key", problem, "it belongs into a listener").fault);
+      const accepted =
+        name === "route"
+          ? "a route belongs to a listener: [[listener.route]] behind its [[listener]] in TOML"
+          : "it belongs into a listener";
+      this.note(spot, name, bad("unknown-key", problem, accepted).fault);
     }
     return { top, listeners: this.listenersOf(list) };
   }
@@ -281,8 +289,11 @@ class FileReader implements FileWalk {
   refuseRest(keys: ReadonlyMap<string, Entry>, known: readonly string[], path: string): void {
     for (const entry of keys.values()) {
       const near = nearest(entry.name, known);
-      const words =
+      const all =
         known.length > 12 ? "iawlb --help lists them all" : `known are ${known.join(", ")}`;
+      const words = isOfListener(entry.name)
+        ? "it is the listener's: it stands in that, above its first [table]"
+        : all;
       const { fault } = bad("unknown-key", `key ${quote(entry.name)} is unknown`, words, near);
       this.note(entry, path, fault);
     }
@@ -302,5 +313,9 @@ const addressKind = {
   read: (written: string) => ({ value: written, fault: null }),
   native: "number",
 } as const;
+
+function isOfListener(name: string): boolean {
+  return placeKeys.includes(name) || ownRows.some((row) => row.name === name);
+}
 
 const placeKeys = ["name", "listen", "destinations", "route", "tls"];

@@ -2,7 +2,7 @@
 
 import { statSync } from "node:fs";
 import { formatAddress } from "../control/address.ts";
-import { bad, type Mistake } from "../control/mistake.ts";
+import { bad, type Mistake, mistakeIn, quote } from "../control/mistake.ts";
 import { plainPreface } from "../control/preface-settings.ts";
 import { routeKeyOf } from "../control/routes.ts";
 import { tlsFilesOf } from "../control/tls-need.ts";
@@ -15,7 +15,11 @@ export function warningsOf(assembled: Assembled): readonly Mistake[] {
   const warn = (path: string, problem: string, advice: string): void => {
     const name = path.slice(path.lastIndexOf(".") + 1);
     const { fault } = bad("warning", problem, advice);
-    warnings.push(mistakeOf(origins.get(path) ?? fromLine, name, fault));
+    const origin = origins.get(path) ?? fromLine;
+    const [, index, row] = /^listener\[(\d+)\]\.destinations\[(\d+)\]$/.exec(path) ?? [];
+    const written = listeners[Number(index)]?.options.destinations[Number(row)]?.name;
+    const isOnLine = origin.kind === "command line" && written !== undefined;
+    warnings.push(isOnLine ? mistakeIn(written, fault) : mistakeOf(origin, name, fault));
   };
   listeners.forEach((listener, index) => {
     for (const { key, problem, advice } of doubtsOf(listener))
@@ -81,6 +85,7 @@ function doubtsOf({ options }: ListenerConfiguration): Doubt[] {
     const problem = "each arrival is handed out alone";
     doubts.push({ key: "flush-time", problem, advice: "it has no effect beside flush-count 1" });
   }
+  doubts.push(...prefaceDoubtsOf(options));
   destinations.forEach(({ slots, warm, healthMs, healthHttp, healthSend, healthExpect }, row) => {
     const key = `destinations[${row}]`;
     if (slots > 0 && warm > slots) {
@@ -93,6 +98,41 @@ function doubtsOf({ options }: ListenerConfiguration): Doubt[] {
     }
   });
   return doubts.slice(0, doubtCountMax);
+}
+
+/** Of protocols, as they are written by mistake. */
+const alpnSlips: ReadonlyMap<string, string> = new Map([
+  ...["http2", "http/2", "http/2.0"].map((slip) => [slip, "h2"] as const),
+  ...["http", "https", "h1", "http1", "http/1", "http1.1"].map(
+    (slip) => [slip, "http/1.1"] as const,
+  ),
+]);
+
+function prefaceDoubtsOf(options: ListenerConfiguration["options"]): Doubt[] {
+  const { tlsCert, tlsAlpn, tlsClient, tlsClientCa, destinations } = options;
+  const doubts: Doubt[] = [];
+  const slips = (key: string, alpn: readonly string[]): void => {
+    for (const id of alpn) {
+      const meant = alpnSlips.get(id.toLowerCase());
+      if (meant === undefined) continue;
+      const problem = `no client offers ${quote(id)}`;
+      doubts.push({ key, problem, advice: `did you mean ${meant}?` });
+    }
+  };
+  slips("tls-alpn", tlsAlpn);
+  destinations.forEach(({ alpn }, row) => {
+    const key = `destinations[${row}]`;
+    slips(key, alpn);
+    if (tlsCert.length === 0 || alpn.length === 0 || alpn.some((id) => tlsAlpn.includes(id)))
+      return;
+    const problem = `nobody is led to it: none of alpn=${alpn.join("+")} is agreed on here`;
+    doubts.push({ key, problem, advice: "tls-alpn names what is" });
+  });
+  if (tlsClient === "optional" && tlsClientCa === "") {
+    const problem = "no client is asked for a certificate";
+    doubts.push({ key: "tls-client", problem, advice: "tls-client-ca asks for one" });
+  }
+  return doubts;
 }
 
 /** Of one listener: what is wrong with a thousand destinations is mostly one slip. */

@@ -1,6 +1,7 @@
 // What the words and letters of access lines and statuses mean, and what to do about each: `iawlb explain`.
 
 import { closeReasons, type CloseReason } from "../core/reason.ts";
+import { alsoOfClients, clientFaultWords } from "./client-words.ts";
 import { faultWords, type Words } from "./fault-words.ts";
 import { nearest } from "./mistake.ts";
 import type { DestinationStatus } from "../status.ts";
@@ -13,7 +14,7 @@ interface ReasonWords extends Words {
 /** One code as the user is told it. */
 export interface Explanation extends Words {
   readonly code: string;
-  readonly kind: "reason" | "state" | "fault" | "destination";
+  readonly kind: "reason" | "state" | "fault" | "preface" | "destination";
   /** Codes that say more: the reasons of a state, the states of a reason. */
   readonly related: readonly string[];
 }
@@ -37,7 +38,7 @@ const reasons = {
     meaning:
       "The destination reset the connection after it was joined; the client got a reset too. When it came within a second and before any byte of the destination's, it counts as a failed connect.",
     advice:
-      "Look at the destination's own log: a crash, a restart, a full accept queue, or its idle timeout, which should be longer than --idle-timeout.",
+      "Look at the destination's own log: a crash, a restart, a full accept queue, or its idle timeout, which should be longer than --idle-timeout. Right at the first bytes it may not speak the protocol, such as h2 of --tls-alpn.",
   },
   "client-left": {
     states: ["CQ", "CC"],
@@ -62,16 +63,16 @@ const reasons = {
   },
   "tls-handshake": {
     states: ["PC"],
-    meaning: "TLS ends here, and the handshake failed; fault is OpenSSL's name of the cause.",
+    meaning: "TLS ends here, and the handshake failed; fault says why, mostly in OpenSSL's words.",
     advice:
-      "With fault=plain the client does not speak TLS. Else compare versions, protocols (ALPN) and certificates: openssl s_client -connect HOST:PORT -servername NAME shows both sides.",
+      "See iawlb explain FAULT, which has words for most. Else compare versions, protocols (ALPN) and certificates: openssl s_client -connect HOST:PORT -servername NAME shows both sides.",
   },
   "no-route": {
     states: ["PC"],
     meaning:
       "No destination serves the name or the protocol that the client asked for, and there is no default one; or the route it waited for was taken away.",
     advice:
-      "The line says by sni and alpn what was asked for. A destination without sni= serves the rest.",
+      "The line says by sni and alpn what was asked for; both are missing where no TLS is spoken. A destination without ,sni=, ,alpn= and ,plain serves the rest.",
   },
   "queue-full": {
     states: ["PQ"],
@@ -121,8 +122,10 @@ const reasons = {
   },
   denied: {
     states: ["PC"],
-    meaning: "The client's address is not allowed: --allow and --deny, the longest match counts.",
-    advice: "If it should be let in, add its network to --allow, or take it out of --deny.",
+    meaning:
+      "The client's address is not allowed: --allow and --deny, the longest match counts; or it is none of --proxy-from, beside --proxy-others refuse.",
+    advice:
+      "If it should be let in, add its network to --allow or --proxy-from, or take it out of --deny.",
   },
   "connection-limit": {
     states: ["PC"],
@@ -236,7 +239,15 @@ export function explain(code: string): Explanation | null {
   }
   const fault = code.toUpperCase();
   const words = faultWords[fault];
-  if (words !== undefined) return { code: fault, kind: "fault", related: [], ...words };
+  if (words !== undefined) {
+    const meaning = [words.meaning, alsoOfClients[fault] ?? ""].join(" ").trimEnd();
+    return { code: fault, kind: "fault", related: [], ...words, meaning };
+  }
+  for (const name of [word, fault]) {
+    if (!Object.hasOwn(clientFaultWords, name)) continue;
+    const own = clientFaultWords[name];
+    if (own !== undefined) return { code: name, kind: "preface", related: [], ...own };
+  }
   if (isKey(destinations, word)) {
     return { code: word, kind: "destination", related: [], ...destinations[word] };
   }
@@ -272,6 +283,7 @@ export function allCodes(): string[] {
     ...closeReasons,
     ...new Set(states),
     ...Object.keys(destinations),
+    ...Object.keys(clientFaultWords),
     ...Object.keys(faultWords),
   ];
 }

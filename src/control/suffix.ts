@@ -121,6 +121,11 @@ export function readSuffix(
   const name = suffixNames.find((known) => known === written);
   if (name === undefined) {
     const near = nearest(written, suffixNames);
+    const before = [...seen].at(-1) ?? "";
+    if (written !== "" && equals < 0 && near === "" && (before === "sni" || before === "alpn")) {
+      const accepted = `several values of ,${before}= have + between: ,${before}=A+B`;
+      return bad("unknown-suffix", `suffix ${quote(suffix)} is unknown`, accepted);
+    }
     const value = isFlag(near) ? "" : `=${text}`;
     const suggestion = near === "" ? "" : `,${near}${value}`;
     return bad(

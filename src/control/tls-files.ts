@@ -1,6 +1,7 @@
 // The files of TLS: read, checked, and handed on as texts. Every fault names its file and the next step.
 
 import type { X509Certificate } from "node:crypto";
+import { isAbsolute } from "node:path";
 import { readBounded } from "./bounded-file.ts";
 import {
   type Found,
@@ -145,8 +146,9 @@ export class TlsFiles {
       const { bytes, mode, problem } = await readBounded(file, fileBytesMax);
       if (bytes !== null) return { text: new TextDecoder().decode(bytes), mode, fault: null };
       const isUnread = problem.startsWith("it cannot be read");
+      const home = isAbsolute(file) ? "" : ` It counts from ${process.cwd()}`;
       const advice = isUnread
-        ? "does it exist, and may this user read it?"
+        ? `does it exist, and may this user read it?${home}`
         : `a file of at most ${fileBytesMax / 2 ** 20} MiB is accepted`;
       return {
         text: "",

@@ -30,6 +30,14 @@ const examples: Readonly<Record<CommandName, readonly (readonly [string, string]
       "iawlb 127.0.0.1:5432 db1:5432,weight=3 db2:5432",
       "under load db1 has three of four connections",
     ],
+    [
+      "iawlb 443 a:443,sni=a.example+*.a.example 3001,plain c:443",
+      "by the name that is asked for, untouched; c serves the rest",
+    ],
+    [
+      "iawlb --proxy-in v1,v2 --proxy-from 10.0.0.0/8 8080 3001,proxy=v2",
+      "clients come through proxies of 10.0.0.0/8, and 3001 is told who they are",
+    ],
     ["iawlb [::1]:80 10.0.0.2:80 [fd00::2]:80,backup", "the second only while the first is down"],
     ["iawlb unix:/run/app.sock unix:/run/a.sock 3001", "unix sockets on either side"],
   ],

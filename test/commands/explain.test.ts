@@ -2,6 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { explainText } from "../../src/commands/explain.ts";
+import { alsoOfClients } from "../../src/control/client-words.ts";
+import { faultWords } from "../../src/control/fault-words.ts";
 import { allCodes, explain } from "../../src/control/explanations.ts";
 import { OptionsError } from "../../src/control/options.ts";
 import { recordOf } from "../../src/control/record.ts";
@@ -72,6 +74,16 @@ describe("explain", () => {
       expect(advice).toMatch(/^[A-Z].*[.?]$/);
     }
     expect(new Set(allCodes()).size).toBe(allCodes().length);
+  });
+
+  test("explain: what a client began with has words of its own, and names of both sides have both", () => {
+    for (const code of ["plain", "not-proxy", "checksum", "record-size", "no_shared_cipher"]) {
+      expect(explain(code)?.kind).toBe("preface");
+    }
+    expect(explain("CERT_HAS_EXPIRED")?.meaning).toMatch(
+      /destination's .* of an access line: .* client/,
+    );
+    for (const code of Object.keys(alsoOfClients)) expect(Object.keys(faultWords)).toContain(code);
   });
 
   test("explain: letters are told apart by case, words are not", () => {

@@ -342,6 +342,14 @@ describe("warnings", () => {
       "[[listener]]\nlisten = 80\ndestinations = [1]\n[[listener]]\nlisten = 81\ndestinations = [1]",
       "a.toml:6:17: listener[1].destinations[0]: localhost:1 is a destination of listener 80 too; each counts its slots for itself",
     ],
+    [
+      'listen = 80\ndestinations = ["1,alpn=http2"]',
+      'a.toml:2:17: destinations[0]: no client offers "http2"; did you mean h2?',
+    ],
+    [
+      'listen = 80\ndestinations = [1]\ntls-client = "optional"',
+      "a.toml:3:14: tls-client: no client is asked for a certificate; tls-client-ca asks for one",
+    ],
   ])("config: %p is allowed, and told", async (text, told) => {
     using files = new Files();
     const { warnings } = await configurationOf(files.add("a.toml", text));

@@ -111,6 +111,14 @@ test.each([
     "slots = 99999999999999999999\nlisten = 80\ndestinations = [1]",
     /"99999999999999999999" is out of range/,
   ],
+  [
+    "[[listener]]\nlisten = 80\ndestinations = [1]\n[[route]]\nplain = true\ndestinations = [2]",
+    /a\.toml:4:3: route: stands beside \[\[listener\]\]; .*\[\[listener\.route\]\]/,
+  ],
+  [
+    "listen = 80\n[[route]]\nplain = true\ndestinations = [2]\nslots = 3",
+    /a\.toml:5:1: route\[0\]: key "slots" is unknown; it is the listener's: it stands in that, above/,
+  ],
   ["slots = 1.5\nlisten = 80\ndestinations = [1]", /"1\.5" is no whole number/],
   ["queue-timeout = 15\nlisten = 80\ndestinations = [1]", /did you mean 15s\?/],
 ])("config: %p is one mistake", async (text, told) => {

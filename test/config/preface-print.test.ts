@@ -92,7 +92,7 @@ testTls(
     const all = ["--tls-cert", server.certFile, "--tls-key", key, "8080", "1", "2,backup,sni=a"];
     const { warnings } = await check(checkOptions(all), {});
     expect(warnings.map(({ message }) => message.replaceAll(`${files.directory}/`, ""))).toEqual([
-      "--destinations[1]: all destinations of sni=a are backups; one must serve for others to stand in",
+      "2: all destinations of sni=a are backups; one must serve for others to stand in",
       '--tls-key: "open.key": others can read the key; chmod 600 keeps it secret',
     ]);
     const strict = await check(checkOptions(["--strict", ...all]), {});

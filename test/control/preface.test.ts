@@ -132,6 +132,10 @@ describe("suffixes", () => {
     [`1,sni=${"a".repeat(64)}.example`, /is no name/],
     [`1,sni=${Array(65).fill("abc").join(".")}`, /is no name/],
     ["1,alpn=h2+ö", /"ö" is no protocol/],
+    [
+      "1,sni=a.example,b.example",
+      /"b\.example" is unknown; several values of ,sni= have \+ between/,
+    ],
   ])("preface: %s is one mistake", (place, message) => {
     const messages = told("8080", place);
     expect(messages).toHaveLength(1);
