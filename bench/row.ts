@@ -119,10 +119,13 @@ export async function withProgram<T>(
 export async function metered<T>(
   running: Running,
   work: () => Promise<T>,
-): Promise<{ readonly result: T; readonly cpuSeconds: number }> {
-  const before = cpuTimes(running.pid);
+): Promise<{ readonly result: T; readonly cpuSeconds: number; readonly mainSeconds: number }> {
+  const { pid } = running;
+  const before = cpuTimes(pid);
   const result = await work();
-  return { result, cpuSeconds: cpuSecondsBetween(before, cpuTimes(running.pid)) };
+  const after = cpuTimes(pid);
+  const mainSeconds = ((after.get(pid) ?? 0) - (before.get(pid) ?? 0)) / 1e9;
+  return { result, cpuSeconds: cpuSecondsBetween(before, after), mainSeconds };
 }
 
 /** Keep-alive requests over so many connections. */
@@ -135,12 +138,13 @@ export async function meteredRequests(
   bench: Bench,
   running: Running,
   seconds: number,
-): Promise<Readonly<Record<"cpuUs" | "perSecond" | "count", number>>> {
+): Promise<Readonly<Record<"cpuUs" | "perSecond" | "count" | "mainPercent", number>>> {
   if (!bench.small) await bench.load.wrk(running.port, WARM_SECONDS, KEPT_CONNECTIONS);
-  const { result, cpuSeconds } = await metered(running, () =>
+  const { result, cpuSeconds, mainSeconds } = await metered(running, () =>
     bench.load.wrk(running.port, seconds, KEPT_CONNECTIONS),
   );
   return {
+    mainPercent: (100 * mainSeconds) / cpuSeconds,
     cpuUs: (cpuSeconds / result.count) * 1e6,
     perSecond: result.count / result.seconds,
     count: result.count,
