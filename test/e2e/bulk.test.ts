@@ -90,10 +90,11 @@ test.each(runsAllWays ? engines : engines.slice(0, 1))(
     expect(ended).toMatchObject({ reason: "done", bytesUp: 4 * GiB, bytesDown: 0 });
     expect(growthMiB).toBeLessThan(growthMaxMiB);
     // What the collector has not yet taken differs by some MiB from one moment to the next, so a peak says little;
-    // what leaks lifts the median. The first GiB is left out: code is compiled and heaps find their size.
+    // what leaks lifts the median. The first GiB is left out: code is compiled and heaps find their size. Medians of
+    // GiBs apart differ by up to 10 MiB; a hundredth of the bytes would lift the last one by 20.
     const medianKiB = (values: readonly number[] = []) =>
       values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-    expect((medianKiB(seenKiB[3]) - medianKiB(seenKiB[1])) / 1_024).toBeLessThan(8);
+    expect((medianKiB(seenKiB[3]) - medianKiB(seenKiB[1])) / 1_024).toBeLessThan(16);
   },
 );
 
