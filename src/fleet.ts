@@ -37,16 +37,16 @@ export class Fleet {
   }
 
   /** Those of the first lane, which is always there. */
-  addFirst(rows: Rows, settings: Settings): Destinations {
-    return this.add(0, rows, settings, this.plansOf(rows));
+  addFirst(plans: Plans, rows: Rows, settings: Settings): Destinations {
+    return this.add(0, plans, rows, settings);
   }
 
   /** A lane stays once it is there: who leaves it may be followed by others. */
-  addLanes(plane: Plane, rows: Rows, settings: Settings): void {
-    const wanted = new Set(rows.map((row) => row?.lane ?? 0));
-    const missing = [...wanted].filter((lane) => this.lanes[lane] === undefined);
-    const plans = missing.length === 0 ? [] : this.plansOf(rows); // once: keys and certificates are compared for it
-    for (const lane of missing) plane.addLane(lane, this.add(lane, rows, settings, plans));
+  addLanes(plane: Plane, plans: Plans, rows: Rows, settings: Settings): void {
+    for (const lane of new Set(rows.map((row) => row?.lane ?? 0))) {
+      if (this.lanes[lane] !== undefined) continue;
+      plane.addLane(lane, this.add(lane, plans, rows, settings));
+    }
     const serving = rows.filter((row) => row?.isLeaving === false);
     this.served = new Set(serving.map((row) => row?.lane ?? 0));
   }
@@ -56,7 +56,7 @@ export class Fleet {
     return this.served.has(lane);
   }
 
-  /** @throws what OpenSSL says of material that it refuses. */
+  /** Asked for once a change, for keys and certificates are compared. @throws what OpenSSL says of what it refuses. */
   plansOf(rows: Rows): Plans {
     const { thread, board, sides } = this.parts;
     const { threadCount } = board.size;
@@ -92,7 +92,7 @@ export class Fleet {
     for (const each of this.lanes) each?.forget(row);
   }
 
-  private add(lane: number, rows: Rows, settings: Settings, plans: Plans): Destinations {
+  private add(lane: number, plans: Plans, rows: Rows, settings: Settings): Destinations {
     assert(this.lanes[lane] === undefined, "fleet: a lane twice");
     const { board, thread, sweep, tell } = this.parts;
     const destinations = new Destinations(

@@ -9,6 +9,7 @@ import { Admission } from "./core/admission.ts";
 import { assert, AssertionError } from "./core/assert.ts";
 import { Board } from "./core/board.ts";
 import { ClientTable } from "./core/clients.ts";
+import type { Destinations } from "./core/destinations.ts";
 import type { Acceptor, Listening } from "./core/engine.ts";
 import { cutDestination, killPair, listPairs, unusedOf } from "./core/live.ts";
 import { endOfTurn, EventLoop, type Alarm, type Loop } from "./core/loop.ts";
@@ -87,8 +88,9 @@ export class DataThread {
     );
     const parts = { board, thread: plan.thread, sweep: this.sweep, sides: this.sides };
     this.fleet = new Fleet({ ...parts, engine: this.engine, tell: (event) => link.tell(event) });
-    this.plane = this.planeUpon(board);
-    this.fleet.addLanes(this.plane, plan.rows, settings);
+    const plans = this.fleet.plansOf(plan.rows);
+    this.plane = this.planeUpon(board, this.fleet.addFirst(plans, plan.rows, settings));
+    this.fleet.addLanes(this.plane, plans, plan.rows, settings);
     this.sides.sweep();
     if (plan.wakeFds.length > 0) this.joinOthers();
   }
@@ -194,7 +196,7 @@ export class DataThread {
       preface: rules,
     });
     this.fleet.change(plans, rows, settings);
-    this.fleet.addLanes(this.plane, rows, settings);
+    this.fleet.addLanes(this.plane, plans, rows, settings);
     const hasDefault = preface?.routes?.defaultLane !== -1;
     this.plane.leaveLanes((lane) => (lane === 0 ? hasDefault : this.fleet.isServed(lane)));
     this.plane.onDestinations();
@@ -307,7 +309,7 @@ export class DataThread {
     return this.clients?.table ?? null;
   }
 
-  private planeUpon(board: Board): Plane {
+  private planeUpon(board: Board, destinations: Destinations): Plane {
     const { plan, link } = this;
     const { settings } = plan;
     return new Plane({
@@ -315,7 +317,7 @@ export class DataThread {
       limits: this.limitsOf(settings),
       board,
       thread: plan.thread,
-      destinations: this.fleet.addFirst(plan.rows, settings),
+      destinations,
       sweep: this.sweep,
       loop: this.loop,
       hashes: settings.policy === "hash",

@@ -64,6 +64,11 @@ export function certs(): Certs {
 export const opensslMissing: string | null =
   Bun.which("openssl") === null ? "openssl is not installed" : null;
 
+/** What `openssl req` makes a key of its own by, without a passphrase. */
+export function newKey(file: string): string[] {
+  return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file];
+}
+
 /** Runs openssl. @returns what it wrote to stdout. @throws with its words when it fails */
 export function openssl(args: readonly string[], input = ""): string {
   const run = Bun.spawnSync(["openssl", ...args], {

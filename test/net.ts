@@ -228,9 +228,21 @@ export function serve(
   // Bun's backlog of 512 would cost a client of a larger burst a second.
   if ("fd" in listener) libc().listen(listener.fd as number, 4_096); // missing in Bun's types
   const host = "hostname" in at && at.hostname.includes(":") ? "[::1]" : "127.0.0.1";
+  const address = "unix" in at ? `unix:${at.unix}` : `${host}:${port}`;
+  return serverOf(listener, { address, port }, peers, () => {
+    if ("unix" in at) rmSync(at.unix, { force: true });
+  });
+}
+
+/** What a test holds of a listener and of those that it has accepted. */
+export function serverOf<P extends Peer>(
+  listener: { stop(closesActive: boolean): void },
+  where: Pick<Server, "address" | "port">,
+  peers: readonly P[],
+  onEnd: () => void = () => {},
+): Server & { readonly peers: readonly P[] } {
   return {
-    address: "unix" in at ? `unix:${at.unix}` : `${host}:${port}`,
-    port,
+    ...where,
     peers,
     get openCount() {
       return peers.filter((peer) => !peer.closed).length;
@@ -239,7 +251,7 @@ export function serve(
     [Symbol.dispose]() {
       listener.stop(false);
       for (const peer of peers) peer.reset();
-      if ("unix" in at) rmSync(at.unix, { force: true });
+      onEnd();
     },
   };
 }

@@ -1,7 +1,7 @@
 // `iawlb status` and `iawlb connections`: what runs, in tables.
 
 import type { ConnectionPage, ListenerStatus, ProgramStatus } from "../control/steering.ts";
-import { durationMsMax, readCount, readDuration } from "../control/value.ts";
+import { daysUntil, durationMsMax, readCount, readDuration } from "../control/value.ts";
 import { inBytes, inTime, table } from "./table.ts";
 import { listenerOption, word, type Verb } from "./verb.ts";
 
@@ -106,13 +106,11 @@ function prefaceLines({ preface, certificates }: ListenerStatus): string[] {
   return [
     ...(isRead ? [counts] : []),
     ...certificates.map(({ file, names, notAfter }) => {
-      const days = Math.floor((notAfter - Date.now()) / dayMs);
+      const days = daysUntil(notAfter, Date.now());
       return `certificate ${file} for ${names.join(", ")}: expires in ${days} days`;
     }),
   ];
 }
-
-const dayMs = 86_400_000;
 
 const timeNames: Readonly<Record<string, string>> = {
   firstByte: "first byte",

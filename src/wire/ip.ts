@@ -17,52 +17,63 @@ const groupCount = 8;
  */
 export function parseIpv4(text: string): Uint8Array | null {
   const ip = new Uint8Array(ipSize);
-  ip.fill(0xff, ipv4From - 2, ipv4From);
-  return putIpv4(ip, ipv4From, text, 0) ? ip : null;
+  return readIpv4(ip, text, 0, text.length) ? ip : null;
 }
 
 /** Every form of RFC 4291 §2.2, without a zone. @returns the address, or null when the text is none. */
 export function parseIpv6(text: string): Uint8Array | null {
   const ip = new Uint8Array(ipSize);
+  return readIpv6(ip, text, 0, text.length) ? ip : null;
+}
+
+/** Reads a part of a text into `ip`, and allocates nothing. @returns false when it is no IPv4 address. */
+export function readIpv4(ip: Uint8Array, text: string, start: number, end: number): boolean {
+  ip.fill(0, 0, ipv4From - 2);
+  ip.fill(0xff, ipv4From - 2, ipv4From);
+  return putIpv4(ip, ipv4From, text, start, end);
+}
+
+/** The same for IPv6; `ip` is anything where the text is none. */
+export function readIpv6(ip: Uint8Array, text: string, start: number, end: number): boolean {
   let count = 0; // groups so far
   let gap = -1; // how many of them stand before `::`
-  let at = 0;
-  if (text.startsWith("::")) {
+  let at = start;
+  if (at + 1 < end && text.charCodeAt(at) === colon && text.charCodeAt(at + 1) === colon) {
     gap = 0;
-    at = 2;
+    at += 2;
   }
-  while (at < text.length) {
+  while (at < end) {
     const first = at;
     let group = 0;
-    for (let digit = hexAt(text, at); digit >= 0; digit = hexAt(text, at)) {
+    for (let digit = hexAt(text, at, end); digit >= 0; digit = hexAt(text, at, end)) {
       group = group * 16 + digit;
       at += 1;
-      if (at - first > 4) return null;
+      if (at - first > 4) return false;
     }
-    if (at === first || count === groupCount) return null;
-    if (text.charCodeAt(at) === dot) {
-      if (count > groupCount - 2 || !putIpv4(ip, 2 * count, text, first)) return null;
+    if (at === first || count === groupCount) return false;
+    if (at < end && text.charCodeAt(at) === dot) {
+      if (count > groupCount - 2 || !putIpv4(ip, 2 * count, text, first, end)) return false;
       count += 2;
       break;
     }
     ip[2 * count] = group >>> 8;
     ip[2 * count + 1] = group;
     count += 1;
-    if (at === text.length) break;
-    if (text.charCodeAt(at) !== colon) return null;
+    if (at === end) break;
+    if (text.charCodeAt(at) !== colon) return false;
     at += 1;
-    if (at === text.length) return null;
+    if (at === end) return false;
     if (text.charCodeAt(at) !== colon) continue;
-    if (gap >= 0) return null;
+    if (gap >= 0) return false;
     gap = count;
     at += 1;
   }
-  if (gap < 0) return count === groupCount ? ip : null;
-  if (count === groupCount) return null; // `::` stands for one group at least
-  const end = ipSize - 2 * (count - gap);
-  ip.copyWithin(end, 2 * gap, 2 * count);
-  ip.fill(0, 2 * gap, end);
-  return ip;
+  if (gap < 0) return count === groupCount;
+  if (count === groupCount) return false; // `::` stands for one group at least
+  const behind = ipSize - 2 * (count - gap);
+  ip.copyWithin(behind, 2 * gap, 2 * count);
+  ip.fill(0, 2 * gap, behind);
+  return true;
 }
 
 /** 0 to 65535 without a heading zero or a sign. @returns −1 when the text is no port. */
@@ -124,11 +135,11 @@ function groupOf(ip: Uint8Array, index: number): number {
   return ((ip[2 * index] ?? 0) << 8) | (ip[2 * index + 1] ?? 0);
 }
 
-/** Puts the IPv4 address that is all the text from `start` on. @returns false when it is none. */
-function putIpv4(ip: Uint8Array, to: number, text: string, start: number): boolean {
+/** Puts the IPv4 address that is all the text from `start` to `end`. @returns false when it is none. */
+function putIpv4(ip: Uint8Array, to: number, text: string, start: number, end: number): boolean {
   let count = 0;
   let part = -1; // no digit yet
-  for (let at = start; at < text.length; at += 1) {
+  for (let at = start; at < end; at += 1) {
     const code = text.charCodeAt(at);
     if (code === dot) {
       if (part < 0 || count === 3) return false;
@@ -146,8 +157,9 @@ function putIpv4(ip: Uint8Array, to: number, text: string, start: number): boole
   return true;
 }
 
-/** The value of a hexadecimal digit, −1 for everything else and beyond the end. */
-function hexAt(text: string, at: number): number {
+/** The value of a hexadecimal digit, −1 for everything else and from `end` on. */
+function hexAt(text: string, at: number, end: number): number {
+  if (at >= end) return -1;
   const code = text.charCodeAt(at);
   if (code >= zero && code <= nine) return code - zero;
   const letter = code | 32; // in lower case

@@ -5,7 +5,7 @@ import { chmodSync } from "node:fs";
 import { certificateLines, certificatesIn } from "../../src/control/certificate-words.ts";
 import { OptionsError, parseOptions } from "../../src/control/options.ts";
 import { loadTls, TlsFiles } from "../../src/control/tls-files.ts";
-import { certs, openssl, opensslMissing } from "../certs.ts";
+import { certs, newKey, openssl, opensslMissing } from "../certs.ts";
 import { Files } from "../config/files.ts";
 
 const testTls = opensslMissing === null ? test : test.skip;
@@ -40,9 +40,8 @@ interface Made {
 /** One that signs itself. @param dates as `openssl x509` wants them: days from now on, or "after" a month */
 function make(files: Files, name: string, days: number, extra: readonly string[] = []): Made {
   const [cert, key] = [files.path(`${name}.pem`), files.path(`${name}.key`)];
-  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  const what = ["-subj", `/CN=${name}`, "-days", String(days), "-keyout", key, "-out", cert];
-  openssl(["req", "-x509", ...kind, ...what, ...extra]);
+  const what = ["-subj", `/CN=${name}`, "-days", String(days), "-out", cert];
+  openssl(["req", "-x509", ...newKey(key), ...what, ...extra]);
   return { cert, key };
 }
 

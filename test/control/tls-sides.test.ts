@@ -70,11 +70,12 @@ test("fleet: rows are made plans of once, not once for each lane that begins", (
   });
   const lanes: number[] = [];
   const plane = { addLane: (lane: number) => void lanes.push(lane) } as unknown as Plane; // all that is asked of it
-  fleet.addFirst(rows, DEFAULTS);
-  fleet.addLanes(plane, rows, DEFAULTS);
+  const plans = fleet.plansOf(rows);
+  fleet.addFirst(plans, rows, DEFAULTS);
+  fleet.addLanes(plane, plans, rows, DEFAULTS);
   expect(lanes).toEqual([1, 2, 3, 4, 5, 6, 7]);
-  expect(askedCount).toBe(2 * rows.length);
-  fleet.addLanes(plane, rows, DEFAULTS);
-  expect(askedCount).toBe(2 * rows.length);
+  expect(askedCount).toBe(rows.length);
+  fleet.addLanes(plane, plans, rows, DEFAULTS);
+  expect(askedCount).toBe(rows.length);
   sweep.close();
 });

@@ -3,6 +3,7 @@
 import tls from "node:tls";
 import { certs } from "../certs.ts";
 import { serve, until, type Peer, type Server } from "../net.ts";
+import { openAt } from "../wire/tls-servers.ts";
 
 /** Of `certs()`, the names that they are for. */
 export type CertName = "server" | "second" | "wildcard";
@@ -28,11 +29,7 @@ export async function tlsDestination(tag: string, cert: CertName): Promise<TlsDe
     },
   );
   server.on("tlsClientError", () => {});
-  const listening = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", () => listening.resolve());
-  await listening.promise;
-  const address = server.address();
-  const port = address !== null && typeof address === "object" ? address.port : 0;
+  const port = await openAt(server);
   return {
     address: `127.0.0.1:${port}`,
     get count() {

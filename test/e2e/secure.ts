@@ -5,7 +5,7 @@ import { Duplex } from "node:stream";
 import { connect } from "node:tls";
 import type { Socket, SocketHandler, TLSOptions } from "bun";
 import { certs, type CertPair, opensslMissing } from "../certs.ts";
-import { Peer, type PeerOptions, type Server, until } from "../net.ts";
+import { Peer, type PeerOptions, type Server, serverOf, until } from "../net.ts";
 import type { AccessRecord, PrefaceRecord } from "../../src/control/access-log.ts";
 import { testWith } from "./program.ts";
 import type { Ended } from "./ways.ts";
@@ -136,19 +136,8 @@ export function secureServe(
   const common = { port: place, allowHalfOpen: true, data: undefined, socket };
   const listener = Bun.listen<Peer | undefined>({ ...common, hostname, tls });
   const { port } = listener;
-  return {
-    address: hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`,
-    port,
-    peers,
-    get openCount() {
-      return peers.filter((peer) => !peer.closed).length;
-    },
-    stop: () => listener.stop(false),
-    [Symbol.dispose]() {
-      listener.stop(false);
-      for (const peer of peers) peer.reset();
-    },
-  };
+  const address = hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+  return serverOf(listener, { address, port }, peers);
 }
 
 /** Sends back what comes, at the pace of the reader, and ends after the client's end. */

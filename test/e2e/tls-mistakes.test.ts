@@ -3,7 +3,7 @@
 
 import { expect } from "bun:test";
 import { mkdirSync } from "node:fs";
-import { certs, openssl } from "../certs.ts";
+import { certs, newKey, openssl } from "../certs.ts";
 import { Files } from "../config/files.ts";
 import { CLI, tagServer, until } from "../net.ts";
 import { sClient, shows, testTls } from "./secure.ts";
@@ -174,16 +174,8 @@ testTls(
     using files = new Files();
     using destination = tagServer("served");
     const [certFile, keyFile] = [files.path("soon.pem"), files.path("soon.key")];
-    const key = [
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-keyout",
-      keyFile,
-    ];
-    openssl(["req", "-x509", ...key, "-subj", "/CN=soon.example", "-days", "3", "-out", certFile]);
+    const about = ["-subj", "/CN=soon.example", "-days", "3"];
+    openssl(["req", "-x509", ...newKey(keyFile), ...about, "-out", certFile]);
     const args = ["--tls-cert", certFile, "--tls-key", keyFile];
     const warning = /soon\.pem": it expires .*(in|after|within)?.*\d/;
     const { code, stdout, stderr } = await run([

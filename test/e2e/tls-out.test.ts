@@ -4,7 +4,7 @@
 import { describe, expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { certs, openssl, type CertPair } from "../certs.ts";
+import { certs, newKey, openssl, type CertPair } from "../certs.ts";
 import {
   type Server,
   client,
@@ -35,17 +35,9 @@ async function talk(port: number, word = "hello"): Promise<void> {
 function selfSigned(): CertPair {
   const [certFile, keyFile] = ["self.pem", "self.key"].map((name) => join(certs().dir, name));
   if (certFile === undefined || keyFile === undefined) throw new Error("two files");
-  const key = [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:P-256",
-    "-nodes",
-    "-keyout",
-    keyFile,
-  ];
   const more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
-  openssl(["req", "-x509", ...key, "-subj", "/CN=self", "-days", "9", ...more, "-out", certFile]);
+  const about = ["-subj", "/CN=self", "-days", "9", ...more];
+  openssl(["req", "-x509", ...newKey(keyFile), ...about, "-out", certFile]);
   return {
     certFile,
     keyFile,

@@ -166,47 +166,6 @@ describe.skipIf(opensslMissing !== null)("tls ends", () => {
     }
   });
 
-  test("tls: an abort in mid-handshake tells nothing, a write takes nothing", async () => {
-    using listening = door({ side: serverSide() });
-    using peer = exactClient(listening.port);
-    const end = await until(() => listening.ends[0], "an accept");
-    await peer.until(() => peer.raw.receivedCount > 0, "our hello");
-    expect(
-      end.secured === null && end.socket && engine.write(end.socket, Buffer.from("x"), 0),
-    ).toBe(end.secured === null ? 0 : false);
-    end.abort();
-    await peer.raw.readToEnd();
-    await turn();
-    expect(end.story.filter((each) => each !== "secured")).toEqual([]);
-  });
-
-  test("tls: a name is asked for, an address is not", async () => {
-    const { fd, port } = rawListen("127.0.0.1:0", 4);
-    for (const name of ["a.example", "127.0.0.1", ""]) {
-      const end = dialEnd(port, { side: clientSide(), name, alpn: ["first", "second"] });
-      using raw = new RawPeer(await accept(fd));
-      let hello = "";
-      await until(() => (hello += raw.read().toString("latin1")).length > 0, "a hello");
-      expect(hello.includes("\x00\x00\x09a.example")).toBe(name === "a.example");
-      expect(hello).not.toContain("127.0.0.1");
-      expect(hello).toContain("\x05first\x06second");
-      end.abort();
-    }
-    new RawPeer(fd).close();
-  });
-
-  test("tls: a peer that goes in mid-handshake", async () => {
-    for (const end of ["fin", "reset"] as const) {
-      using listening = door({ side: serverSide() });
-      using peer = exactClient(listening.port);
-      await until(() => listening.ends.length > 0, "an accept");
-      await turn();
-      peer.raw[end]();
-      await until(() => listening.ends[0]?.over, "its end");
-      expect(listening.ends[0]?.story).toEqual(["insecure ECONNRESET"]);
-    }
-  });
-
   test.each(["abort", "close"] as const)("tls: %s in mid-handshake tells nothing", async (verb) => {
     using listening = door({ side: serverSide() });
     using peer = exactClient(listening.port);

@@ -88,15 +88,22 @@ ${listens.join("\n")}
 `;
 }
 
+/** All four ways at once. */
+async function startHaproxy(home: string, sinkPort: number): Promise<Ways & AsyncDisposable> {
+  const ports = { plain1: freePort(), plain2: freePort(), proxy1: freePort(), proxy2: freePort() };
+  const config = join(home, "haproxy.cfg");
+  writeFileSync(config, haproxyConfig({ ports }, sinkPort));
+  const running = await server(["haproxy", "-db", "-f", config], ports.proxy2);
+  return { ports, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() };
+}
+
 const testHaproxy = testWith({ haproxy: "haproxy" });
 
 testHaproxy("HAProxy: takes what we write, sends what we read, in both versions", async () => {
   using home = folder();
   using sink = serve({});
-  const ports = { plain1: freePort(), plain2: freePort(), proxy1: freePort(), proxy2: freePort() };
-  const config = join(home.path, "haproxy.cfg");
-  writeFileSync(config, haproxyConfig({ ports }, sink.port));
-  await using _haproxy = await server(["haproxy", "-db", "-f", config], ports.proxy2);
+  await using haproxy = await startHaproxy(home.path, sink.port);
+  const { ports } = haproxy;
 
   let count = 0;
   for (const out of versions) {
@@ -130,10 +137,8 @@ testHaproxy("HAProxy: takes what we write, sends what we read, in both versions"
 testHaproxy("HAProxy: looks at the checksum, so that ours is right when it takes it", async () => {
   using home = folder();
   using sink = serve({});
-  const ports = { plain1: freePort(), plain2: freePort(), proxy1: freePort(), proxy2: freePort() };
-  const config = join(home.path, "haproxy.cfg");
-  writeFileSync(config, haproxyConfig({ ports }, sink.port));
-  await using _haproxy = await server(["haproxy", "-db", "-f", config], ports.proxy2);
+  await using haproxy = await startHaproxy(home.path, sink.port);
+  const { ports } = haproxy;
 
   using refused = await say(ports.proxy2, summed(1, tlv(2, "a.example")));
   await until(() => refused.over, "the end of a client with a wrong checksum");

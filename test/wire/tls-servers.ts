@@ -1,5 +1,6 @@
 // Real TLS servers that tell what a hello has asked them for: Bun's own (BoringSSL) and OpenSSL's.
 
+import type { Server } from "node:net";
 import tls from "node:tls";
 import { certs } from "../certs.ts";
 import { client, until } from "../net.ts";
@@ -44,11 +45,7 @@ export async function bunServer(): Promise<TlsServer> {
     },
   );
   server.on("tlsClientError", () => {});
-  const listening = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", () => listening.resolve());
-  await listening.promise;
-  const address = server.address();
-  const port = address !== null && typeof address === "object" ? address.port : 0;
+  const port = await openAt(server);
   return {
     port,
     asked,
@@ -117,4 +114,13 @@ async function speak(port: number, hello: Uint8Array): Promise<boolean> {
   // OpenSSL warns of a name that is not its own (an alert of 7 bytes, level 1), and goes on.
   const first = received[0] === 21 && received[5] === 1 ? 7 : 0;
   return received[first] === 22;
+}
+
+/** Listens on 127.0.0.1. @returns the port that it was given. */
+export async function openAt(server: Server): Promise<number> {
+  const listening = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", () => listening.resolve());
+  await listening.promise;
+  const address = server.address();
+  return address !== null && typeof address === "object" ? address.port : 0;
 }
